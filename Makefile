@@ -1,0 +1,39 @@
+# The one place of commands. Needs nothing but Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+JOBS   ?= auto
+export NO_PROXY := 127.0.0.1,localhost
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench clean
+
+help:             ## this list
+	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+# The stamp is newer than pyproject.toml when the environment fits it.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV) || { echo "hint: on Debian, 'apt-get install python3-venv' gives Python its venv module" >&2; exit 1; }
+	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[all]" --group dev
+	@touch $@
+
+setup: $(VENV)/.ready  ## make .venv and install everything into it
+
+demo: setup       ## the main job: real reviews, a real model, the Batch protocol, no key
+	$(BIN)/python examples/demo.py
+
+test: setup       ## all tests, in parallel
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: setup       ## format check, lint, strict types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup     ## format the code and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:            ## remove what the targets made
+	rm -rf .venv .venv-previous .pytest_cache .mypy_cache .ruff_cache .hypothesis .nono .nono-server

@@ -1,0 +1,191 @@
+"""HTTP described, not performed: flows yield `Call`s and are sent `Reply`s.
+
+A flow is a generator. `drive` performs its steps with a blocking sender, `adrive` with an async one; they are the whole
+difference between the sync and the async half of the library, and a scripted sender makes every flow testable without a
+network. Big bodies travel by path, never through memory.
+
+    def poll(batch_id: str) -> Flow[Batch]:
+        return parse_batch((yield Call("GET", f"/batches/{batch_id}")).json())
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from nono.errors import NonoError, UnreadableAnswer
+from nono.secret import Secret
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """Bytes `start` to `start + length` of a local file, as (a part of) a request body."""
+
+    path: Path
+    start: int
+    length: int
+
+
+Content = tuple["bytes | FileSlice", ...]
+"""A request body in pieces; its length is known before it is sent."""
+
+
+def content_length(content: Content) -> int:
+    return sum(piece.length if isinstance(piece, FileSlice) else len(piece) for piece in content)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP request.
+
+    `path` is relative to the sender's base URL, or an absolute URL that the provider handed out. `json` becomes the
+    body; `content` is a body by pieces instead. With `save_to` a 2xx body goes into that file: a 206 is written at the
+    offset that its Content-Range names, anything else from the start. `once` forbids every automatic repetition: the
+    call is not idempotent. `bare` leaves the key out (the URL itself is the permission). `final` are statuses that the
+    `retrying` layer must not repeat although they usually are worth it. `on_sent` is told how many body bytes are out.
+    """
+
+    method: str
+    path: str
+    params: Mapping[str, str | int] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    json: Any = None
+    content: Content | None = None
+    save_to: Path | None = None
+    once: bool = False
+    bare: bool = False
+    final: frozenset[int] = frozenset()
+    on_sent: Callable[[int], object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP answer. `headers` has lower-case names; `body` is empty when it went into a file."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    def json(self) -> Any:
+        """The decoded body.
+
+        Raises UnreadableAnswer if it is not JSON.
+        """
+        try:
+            return msgspec.json.decode(self.body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise UnreadableAnswer(
+                f"HTTP {self.status} with a body that is not JSON: {self.body[:80]!r}",
+                hint="the base URL may point at something that is not this API (a proxy, a login page)",
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait `seconds` before the flow goes on."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Call a user's callback; under `adrive` an awaitable result is awaited."""
+
+    callback: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where a provider is reached, and as whom."""
+
+    base_url: str
+    key: Secret | None
+    key_header: str
+    key_prefix: str = ""
+    headers: Mapping[str, str] | None = None
+
+    def fingerprint(self) -> str:
+        """Tells two accounts apart without giving a key away; a run is bound to it."""
+        return f"{self.base_url.rstrip('/')}#{self.key.fingerprint() if self.key else 'no-key'}"
+
+
+Step = Call | Pause | Tell
+Flow = Generator[Step, Any, T]
+Send = Callable[[Call], Reply]
+AsyncSend = Callable[[Call], Awaitable[Reply]]
+
+
+def drive(flow: Flow[T], send: Send, *, sleep: Callable[[float], object] = time.sleep) -> T:
+    """Perform a flow's steps one after the other and return what it returns.
+
+    A NonoError of the sender is raised inside the flow, at the `yield` that asked, so that a flow can tell a request
+    that never left from an answer that was lost.
+    """
+
+    def perform(step: Step) -> Any:
+        match step:
+            case Call():
+                return send(step)
+            case Pause(seconds):
+                return sleep(seconds)
+            case Tell(callback, arguments):
+                return callback(*arguments)
+
+    try:
+        step = next(flow)
+        while True:
+            try:
+                answer = perform(step)
+            except NonoError as error:
+                step = flow.throw(error)
+            else:
+                step = flow.send(answer)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    finally:
+        flow.close()
+
+
+async def adrive(flow: Flow[T], send: AsyncSend, *, sleep: Callable[[float], Awaitable[object]] | None = None) -> T:
+    """`drive` for a running event loop."""
+    if sleep is None:
+        import asyncio
+
+        sleep = asyncio.sleep
+
+    async def perform(step: Step) -> Any:
+        match step:
+            case Call():
+                return await send(step)
+            case Pause(seconds):
+                return await sleep(seconds)
+            case Tell(callback, arguments):
+                told = callback(*arguments)
+                return await told if inspect.isawaitable(told) else told
+
+    try:
+        step = next(flow)
+        while True:
+            try:
+                answer = await perform(step)
+            except NonoError as error:
+                step = flow.throw(error)
+            else:
+                step = flow.send(answer)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    finally:
+        flow.close()

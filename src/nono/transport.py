@@ -1,0 +1,201 @@
+"""The two senders: they perform `Call`s over httpx2 and are the only place that opens a connection.
+
+What they promise: bodies are streamed from and to disk; a failure before anything left is `NotSent`, every later one
+`AnswerLost`; keys appear in no message; nothing is repeated here (`nono.retry` decides about that).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import weakref
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import httpx2
+import msgspec
+
+from nono.errors import AnswerLost, NotSent, TransportError
+from nono.exchange import Account, Call, Content, FileSlice, Reply, content_length
+
+CHUNK_BYTES = 1 << 18
+# Connecting must be quick or the address is wrong; a create may think for minutes.
+DEFAULT_TIMEOUT_S = 600.0
+CONNECT_TIMEOUT_S = 10.0
+
+_NOTHING_LEFT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+    httpx2.LocalProtocolError,
+    httpx2.InvalidURL,
+)
+
+
+class _Plan:
+    """What both senders share: where a call goes, with which headers and which body."""
+
+    def __init__(self, account: Account, timeout_s: float | None) -> None:
+        self._account = account
+        self._base_url = account.base_url.rstrip("/")
+        read_s = DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s
+        self.timeout = httpx2.Timeout(read_s, connect=min(CONNECT_TIMEOUT_S, read_s))
+
+    def url(self, call: Call) -> str:
+        return call.path if "://" in call.path else f"{self._base_url}{call.path}"
+
+    def headers(self, call: Call) -> dict[str, str]:
+        account = self._account
+        headers = {} if call.bare else dict(account.headers or {})
+        if account.key and not call.bare:
+            headers[account.key_header] = f"{account.key_prefix}{account.key.reveal()}"
+        if call.json is not None:
+            headers["content-type"] = "application/json"
+        if call.content is not None:
+            headers["content-length"] = str(content_length(call.content))
+        return headers | dict(call.headers)
+
+
+def _json_body(call: Call) -> bytes | None:
+    return None if call.json is None else msgspec.json.encode(call.json)
+
+
+def _reply_headers(response: httpx2.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _translate(error: Exception, call: Call) -> TransportError:
+    """The one place that decides whether a failed request may have taken effect."""
+    what = f"{call.method} {call.path.split('?')[0]}: {type(error).__name__}: {error}"
+    if isinstance(error, _NOTHING_LEFT):
+        return NotSent(what, hint="check the base URL and the network; nothing was sent")
+    return AnswerLost(what)
+
+
+def _read(piece: bytes | FileSlice) -> Iterator[bytes]:
+    if isinstance(piece, bytes):
+        yield piece
+        return
+    with piece.path.open("rb") as file:
+        file.seek(piece.start)
+        left = piece.length
+        while left:
+            chunk = file.read(min(CHUNK_BYTES, left))
+            if not chunk:
+                raise httpx2.LocalProtocolError(f"{piece.path} became shorter while it was sent")
+            left -= len(chunk)
+            yield chunk
+
+
+def _body(call: Call, content: Content) -> Iterator[bytes]:
+    sent = 0
+    for piece in content:
+        for chunk in _read(piece):
+            yield chunk
+            sent += len(chunk)
+            if call.on_sent:
+                call.on_sent(sent)
+
+
+async def _async_body(call: Call, content: Content) -> AsyncIterator[bytes]:
+    chunks = _body(call, content)
+    while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+        yield chunk
+
+
+def _open_target(call: Call, response: httpx2.Response) -> BinaryIO:
+    """The file of `save_to`, positioned where this answer's first byte belongs."""
+    assert call.save_to is not None
+    start = _range_start(response.headers.get("content-range")) if response.status_code == 206 else 0
+    file = Path(call.save_to).open("r+b" if call.save_to.exists() else "w+b")  # noqa: SIM115 - closed by the caller
+    file.truncate(start)
+    file.seek(start)
+    return file
+
+
+def _range_start(content_range: str | None) -> int:
+    match = re.fullmatch(r"bytes (\d+)-\d*/(?:\d+|\*)", content_range or "")
+    return int(match.group(1)) if match else 0
+
+
+class Sender:
+    """Performs calls with blocking I/O. Threads may share one."""
+
+    def __init__(self, account: Account, *, timeout_s: float | None = None) -> None:
+        self._plan = _Plan(account, timeout_s)
+        self._client = httpx2.Client(timeout=self._plan.timeout)
+
+    def __call__(self, call: Call) -> Reply:
+        """Perform one call.
+
+        Raises NotSent or AnswerLost; a 4xx or 5xx is a Reply like any other.
+        """
+        try:
+            body = _json_body(call) if call.content is None else _body(call, call.content)
+            with self._client.stream(
+                call.method,
+                self._plan.url(call),
+                params=dict(call.params) or None,
+                headers=self._plan.headers(call),
+                content=body,
+                follow_redirects=call.method == "GET",
+            ) as response:
+                if call.save_to is not None and response.is_success:
+                    with _open_target(call, response) as file:
+                        for chunk in response.iter_bytes(CHUNK_BYTES):
+                            file.write(chunk)
+                    return Reply(response.status_code, _reply_headers(response))
+                return Reply(response.status_code, _reply_headers(response), response.read())
+        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
+            raise _translate(error, call) from error
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class AsyncSender:
+    """Performs calls on the running event loop; one connection pool per loop, so it outlives `asyncio.run`."""
+
+    def __init__(self, account: Account, *, timeout_s: float | None = None) -> None:
+        self._plan = _Plan(account, timeout_s)
+        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def _client(self) -> httpx2.AsyncClient:
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            self._clients[loop] = httpx2.AsyncClient(timeout=self._plan.timeout)
+        return self._clients[loop]
+
+    async def __call__(self, call: Call) -> Reply:
+        """Perform one call; raises as `Sender` does."""
+        try:
+            body = _json_body(call) if call.content is None else _async_body(call, call.content)
+            async with self._client().stream(
+                call.method,
+                self._plan.url(call),
+                params=dict(call.params) or None,
+                headers=self._plan.headers(call),
+                content=body,
+                follow_redirects=call.method == "GET",
+            ) as response:
+                if call.save_to is not None and response.is_success:
+                    with _open_target(call, response) as file:
+                        async for chunk in response.aiter_bytes(CHUNK_BYTES):
+                            await asyncio.to_thread(file.write, chunk)
+                    return Reply(response.status_code, _reply_headers(response))
+                return Reply(response.status_code, _reply_headers(response), await response.aread())
+        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
+            raise _translate(error, call) from error
+
+    async def close(self) -> None:
+        for loop, client in list(self._clients.items()):
+            if loop is asyncio.get_running_loop():
+                with suppress(httpx2.HTTPError):
+                    await client.aclose()
+        self._clients.clear()

@@ -1,0 +1,57 @@
+"""Wait for a remote batch to end: poll, tell, pause; patient with trouble that passes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from nono.errors import NonoError, WaitTimeout
+from nono.exchange import Flow, Pause, Tell
+
+B = TypeVar("B")
+
+
+def wait_until_ended(
+    poll: Callable[[], Flow[B]],
+    *,
+    ended: Callable[[B], bool],
+    describe: Callable[[B], str],
+    poll_interval_s: float,
+    timeout_s: float | None = None,
+    callback: Callable[[B, float], Any] | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Flow[B]:
+    """Poll until the batch has ended, and return it as it is then, whatever it ended as.
+
+    `callback(batch, elapsed_s)` is called at every poll, the last included. A transient error is not the batch's end: the
+    next poll comes after the interval. The last pause is cut to the time that is left.
+
+    Raises WaitTimeout (a TimeoutError) after `timeout_s` seconds, with the batch as last seen; the batch goes on. Raises
+    at once what will not get better: a refused key, an unknown batch.
+    """
+    if poll_interval_s < 0 or (timeout_s is not None and timeout_s < 0):
+        raise ValueError("poll interval and timeout are not negative")
+    began = monotonic()
+    last: B | None = None
+    while True:
+        try:
+            last = yield from poll()
+        except NonoError as error:
+            if not error.transient:
+                raise
+        else:
+            if callback is not None:
+                yield Tell(callback, (last, monotonic() - began))
+            if ended(last):
+                return last
+        elapsed_s = monotonic() - began
+        if timeout_s is not None and elapsed_s >= timeout_s:
+            seen = describe(last) if last is not None else "never seen"
+            raise WaitTimeout(
+                f"gave up waiting after {elapsed_s:.0f} s; last state: {seen}",
+                last=last,
+                hint="the batch goes on at the provider; wait again later, or cancel it",
+            )
+        left_s = float("inf") if timeout_s is None else timeout_s - elapsed_s
+        yield Pause(min(poll_interval_s, left_s))
