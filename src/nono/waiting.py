@@ -24,11 +24,11 @@ def wait_until_ended(
 ) -> Flow[B]:
     """Poll until the batch has ended, and return it as it is then, whatever it ended as.
 
-    `callback(batch, elapsed_s)` is called at every poll, the last included. A transient error is not the batch's end: the
-    next poll comes after the interval. The last pause is cut to the time that is left.
+    `callback(batch, elapsed_s)` is called at every poll, the last included. A transient error is not the batch's end:
+    the next poll comes after the interval. The last pause is cut to the time that is left.
 
-    Raises WaitTimeout (a TimeoutError) after `timeout_s` seconds, with the batch as last seen; the batch goes on. Raises
-    at once what will not get better: a refused key, an unknown batch.
+    Raises WaitTimeout (a TimeoutError) after `timeout_s` seconds, with the batch as last seen; the batch goes on.
+    Raises at once what will not get better: a refused key, an unknown batch.
     """
     if poll_interval_s < 0 or (timeout_s is not None and timeout_s < 0):
         raise ValueError("poll interval and timeout are not negative")
