@@ -1,0 +1,162 @@
+-- name: insert_run
+-- A run in planning; its parts and shards follow in the same transaction as its move to running.
+INSERT INTO runs (id, name, fingerprint, provider, model, endpoint, account, state, created_at, max_cost_usd, max_attempts)
+VALUES (:id, :name, :fingerprint, :provider, :model, :endpoint, :account, 'planning', :created_at, :max_cost_usd, :max_attempts);
+
+-- name: run_by_id
+SELECT * FROM runs WHERE id = :id;
+
+-- name: runs_by_name
+-- Newest first: a name may have been used before.
+SELECT * FROM runs WHERE name = :name OR id LIKE :prefix || '%' ORDER BY created_at DESC, id;
+
+-- name: latest_run_with_fingerprint
+-- The same work, unless it was cancelled.
+SELECT * FROM runs WHERE fingerprint = :fingerprint AND state <> 'cancelled' ORDER BY created_at DESC LIMIT 1;
+
+-- name: all_runs
+SELECT * FROM runs ORDER BY created_at DESC, id;
+
+-- name: move_run
+-- Expects the state that the caller saw, and its own ownership.
+UPDATE runs SET state = :state, reason = :reason, ended_at = :ended_at
+WHERE id = :id AND state = :expected AND epoch = :epoch;
+
+-- name: set_run_limits
+-- What may be changed when a run is resumed.
+UPDATE runs SET max_cost_usd = :max_cost_usd, max_attempts = :max_attempts WHERE id = :id AND epoch = :epoch;
+
+-- name: delete_run
+DELETE FROM runs WHERE id = :id;
+
+-- name: take_run
+-- A new epoch: whatever an earlier owner still tries to write is refused.
+UPDATE runs SET owner = :owner, epoch = epoch + 1, lease_until = :lease_until WHERE id = :id RETURNING epoch;
+
+-- name: renew_lease
+UPDATE runs SET lease_until = :lease_until WHERE id = :id AND epoch = :epoch;
+
+-- name: release_run
+UPDATE runs SET owner = NULL, lease_until = 0 WHERE id = :id AND epoch = :epoch;
+
+-- name: epoch_of
+SELECT epoch FROM runs WHERE id = :id;
+
+-- name: insert_part
+INSERT INTO parts (run_id, no, first_row, row_count) VALUES (:run_id, :no, :first_row, :row_count);
+
+-- name: parts_of
+SELECT * FROM parts WHERE run_id = :run_id ORDER BY no;
+
+-- name: part
+SELECT * FROM parts WHERE run_id = :run_id AND no = :no;
+
+-- name: settle_part
+-- Outcomes of a part, written anew each time one of its shards is answered.
+UPDATE parts SET succeeded = :succeeded, errored = :errored, expired = :expired, cancelled = :cancelled,
+    missing = :missing, input_tokens = :input_tokens, output_tokens = :output_tokens, cost_usd = :cost_usd, settled = 1
+WHERE run_id = :run_id AND no = :no;
+
+-- name: insert_shard
+INSERT INTO shards (run_id, no, round, requests, file_bytes, tokens, cost_usd)
+VALUES (:run_id, :no, :round, :requests, :file_bytes, :tokens, :cost_usd) RETURNING id;
+
+-- name: insert_shard_part
+INSERT INTO shard_parts (shard_id, part_no) VALUES (:shard_id, :part_no);
+
+-- name: next_shard_no
+SELECT COALESCE(MAX(no) + 1, 0) FROM shards WHERE run_id = :run_id;
+
+-- name: shard_by_id
+SELECT * FROM shards WHERE id = :id;
+
+-- name: shards_of_run
+SELECT * FROM shards WHERE run_id = :run_id ORDER BY no;
+
+-- name: parts_of_shard
+SELECT part_no FROM shard_parts WHERE shard_id = :shard_id ORDER BY part_no;
+
+-- name: attempts_of_part
+-- Every attempt of every shard that carries rows of the part, in the order of their making.
+SELECT a.* FROM attempts a JOIN shard_parts p ON p.shard_id = a.shard_id JOIN shards s ON s.id = a.shard_id
+WHERE s.run_id = :run_id AND p.part_no = :part_no ORDER BY a.id;
+
+-- name: insert_attempt
+INSERT INTO attempts (shard_id, run_id, no, tag, state, due_at, since)
+VALUES (:shard_id, :run_id, :no, :tag, 'planned', :due_at, :due_at) RETURNING id;
+
+-- name: count_attempts_of_shard
+SELECT COUNT(*) FROM attempts WHERE shard_id = :shard_id;
+
+-- name: attempt_by_id
+SELECT * FROM attempts WHERE id = :id;
+
+-- name: attempts_of_run
+SELECT * FROM attempts WHERE run_id = :run_id ORDER BY id;
+
+-- name: open_attempts
+-- What may still need a step, the most advanced first: harvesting comes before spending.
+SELECT * FROM attempts WHERE run_id = :run_id AND state NOT IN ({final_states}) ORDER BY id;
+
+-- name: save_attempt
+-- Expects the state that the caller saw, and its own ownership.
+UPDATE attempts SET state = :state, tag = :tag, file_id = :file_id, batch_id = :batch_id, native_state = :native_state,
+    due_at = :due_at, since = :since, created_at = :created_at, expires_at = :expires_at, ended_at = :ended_at,
+    tries = :tries, refusals = :refusals, done_requests = :done_requests, error_code = :error_code,
+    error_message = :error_message
+WHERE id = :id AND state = :expected AND :epoch = (SELECT epoch FROM runs WHERE runs.id = attempts.run_id);
+
+-- name: count_attempts_by_state
+SELECT state, COUNT(*) AS attempts, MIN(since) AS oldest_since FROM attempts WHERE run_id = :run_id GROUP BY state;
+
+-- name: totals
+-- Outcomes of all settled parts.
+SELECT COUNT(*) AS parts, COALESCE(SUM(row_count), 0) AS row_count, COALESCE(SUM(settled), 0) AS settled,
+    COALESCE(SUM(succeeded), 0) AS succeeded, COALESCE(SUM(errored), 0) AS errored,
+    COALESCE(SUM(expired), 0) AS expired, COALESCE(SUM(cancelled), 0) AS cancelled,
+    COALESCE(SUM(missing), 0) AS missing, COALESCE(SUM(input_tokens), 0) AS input_tokens,
+    COALESCE(SUM(output_tokens), 0) AS output_tokens, SUM(cost_usd) AS cost_usd
+FROM parts WHERE run_id = :run_id;
+
+-- name: in_flight_progress
+-- What the provider reports of batches at work, and since when the oldest is.
+SELECT COUNT(*) AS batches, COALESCE(SUM(a.done_requests), 0) AS done_requests,
+    COALESCE(SUM(s.requests), 0) AS requests, MIN(a.created_at) AS oldest_created_at, MIN(a.expires_at) AS first_expires_at
+FROM attempts a JOIN shards s ON s.id = a.shard_id WHERE a.run_id = :run_id AND a.state = 'created';
+
+-- name: committed_cost
+-- Estimates of everything that may have been billed and is not yet in a settled part's actual cost.
+SELECT COALESCE(SUM(s.cost_usd), 0) FROM attempts a JOIN shards s ON s.id = a.shard_id
+WHERE a.run_id = :run_id AND a.state IN ({committed_states});
+
+-- name: enqueued_tokens
+-- Estimated tokens of all batches at work for an account and model, over all runs.
+SELECT COALESCE(SUM(s.tokens), 0) AS tokens, COUNT(*) AS batches FROM attempts a
+JOIN shards s ON s.id = a.shard_id JOIN runs r ON r.id = a.run_id
+WHERE r.account = :account AND r.model = :model AND a.state IN ({in_flight_states});
+
+-- name: creates_since
+-- Batches created for an account since an instant, over all runs.
+SELECT COUNT(*) FROM attempts a JOIN runs r ON r.id = a.run_id
+WHERE r.account = :account AND a.created_at >= :since;
+
+-- name: batches_known
+-- All batch ids of a run, to tell orphans from our own.
+SELECT batch_id FROM attempts WHERE run_id = :run_id AND batch_id IS NOT NULL;
+
+-- name: all_tags
+-- Every tag of every run with its attempt's batch, for the search for orphans.
+SELECT tag, batch_id, state, run_id FROM attempts;
+
+-- name: insert_event
+INSERT INTO events (at, run_id, attempt_id, name, detail) VALUES (:at, :run_id, :attempt_id, :name, :detail);
+
+-- name: events_after
+SELECT * FROM events WHERE run_id = :run_id AND id > :after ORDER BY id LIMIT :limit;
+
+-- name: learn_limit
+INSERT INTO learned_limits (account, model, tokens, learned_at) VALUES (:account, :model, :tokens, :learned_at)
+ON CONFLICT (account, model) DO UPDATE SET tokens = excluded.tokens, learned_at = excluded.learned_at;
+
+-- name: learned_limit
+SELECT tokens FROM learned_limits WHERE account = :account AND model = :model;
