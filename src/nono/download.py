@@ -14,16 +14,20 @@ from nono.retry import RetryPolicy, pause_before_retry
 _POLICY = RetryPolicy(tries=5)
 
 
-def download(call: Call, path: Path, *, size_bytes: int | None = None, policy: RetryPolicy = _POLICY) -> Flow[Reply]:
+def download(
+    call: Call, path: Path, *, size_bytes: int | None = None, mark: str = "", policy: RetryPolicy = _POLICY
+) -> Flow[Reply]:
     """Perform a GET into `path` and return the last reply; a reply that is not a 2xx is returned without a file.
 
-    The bytes gather in `<path>.part`, which survives a crash; the next call goes on from its end with a Range. The file
-    takes its name when it is as long as `size_bytes`, or, where the provider names no size, as the answer's own
-    Content-Length or Content-Range says.
+    The bytes gather in `<path>.part`, which survives a crash; the next call goes on from its end with a Range. Where
+    `path` does not tell remote files apart (a user chose it), `mark` must: the bytes then gather in
+    `<path>.<mark>.part`, so that one file is never continued with another's bytes. The file takes its name when it is
+    as long as `size_bytes`, or, where the provider names no size, as the answer's own Content-Length or Content-Range
+    says.
 
     Raises IncompleteDownload when tries that bring nothing more are used up, or the file is longer than it should be.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.{mark}.part" if mark else f"{path.name}.part")
     idle_tries = 0
     while True:
         start = part.stat().st_size if part.exists() else 0

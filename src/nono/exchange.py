@@ -108,21 +108,30 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """Local work that takes its time (reading a large file); `adrive` does it in a thread, the loop stays free."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
-    """Where a provider is reached, and as whom."""
+    """Where a provider is reached, and as whom. `params` go into the query of every call."""
 
     base_url: str
     key: Secret | None
     key_header: str
     key_prefix: str = ""
-    headers: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)  # a gateway's secret may be among them
+    params: Mapping[str, str] | None = field(default=None, repr=False)
 
     def fingerprint(self) -> str:
         """Tells two accounts apart without giving a key away; a run is bound to it."""
         return f"{self.base_url.rstrip('/')}#{self.key.fingerprint() if self.key else 'no-key'}"
 
 
-Step = Call | Pause | Tell
+Step = Call | Pause | Tell | Work
 Flow = Generator[Step, Any, T]
 Send = Callable[[Call], Reply]
 AsyncSend = Callable[[Call], Awaitable[Reply]]
@@ -143,6 +152,8 @@ def drive(flow: Flow[T], send: Send, *, sleep: Callable[[float], object] = time.
                 return sleep(seconds)
             case Tell(callback, arguments):
                 return callback(*arguments)
+            case Work(function, arguments):
+                return function(*arguments)
 
     try:
         step = next(flow)
@@ -161,10 +172,9 @@ def drive(flow: Flow[T], send: Send, *, sleep: Callable[[float], object] = time.
 
 async def adrive(flow: Flow[T], send: AsyncSend, *, sleep: Callable[[float], Awaitable[object]] | None = None) -> T:
     """`drive` for a running event loop."""
-    if sleep is None:
-        import asyncio
+    import asyncio
 
-        sleep = asyncio.sleep
+    sleep = sleep or asyncio.sleep
 
     async def perform(step: Step) -> Any:
         match step:
@@ -175,6 +185,8 @@ async def adrive(flow: Flow[T], send: AsyncSend, *, sleep: Callable[[float], Awa
             case Tell(callback, arguments):
                 told = callback(*arguments)
                 return await told if inspect.isawaitable(told) else told
+            case Work(function, arguments):
+                return await asyncio.to_thread(function, *arguments)
 
     try:
         step = next(flow)

@@ -48,6 +48,10 @@ class _Plan:
     def url(self, call: Call) -> str:
         return call.path if "://" in call.path else f"{self._base_url}{call.path}"
 
+    def params(self, call: Call) -> dict[str, str | int] | None:
+        general = {} if call.bare else self._account.params or {}
+        return {**general, **call.params} or None
+
     def headers(self, call: Call) -> dict[str, str]:
         account = self._account
         headers = {} if call.bare else dict(account.headers or {})
@@ -139,7 +143,7 @@ class Sender:
             with self._client.stream(
                 call.method,
                 self._plan.url(call),
-                params=dict(call.params) or None,
+                params=self._plan.params(call),
                 headers=self._plan.headers(call),
                 content=body,
                 follow_redirects=call.method == "GET",
@@ -179,7 +183,7 @@ class AsyncSender:
             async with self._client().stream(
                 call.method,
                 self._plan.url(call),
-                params=dict(call.params) or None,
+                params=self._plan.params(call),
                 headers=self._plan.headers(call),
                 content=body,
                 follow_redirects=call.method == "GET",
