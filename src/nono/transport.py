@@ -46,7 +46,10 @@ class _Plan:
         self.timeout = httpx2.Timeout(read_s, connect=min(CONNECT_TIMEOUT_S, read_s))
 
     def url(self, call: Call) -> str:
-        return call.path if "://" in call.path else f"{self._base_url}{call.path}"
+        if "://" in call.path:
+            return call.path
+        version = self._account.api_version
+        return self._base_url + call.path.replace("/{version}", f"/{version}" if version else "")
 
     def params(self, call: Call) -> dict[str, str | int] | None:
         general = {} if call.bare else self._account.params or {}
