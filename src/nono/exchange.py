@@ -125,6 +125,9 @@ class Account:
     key_prefix: str = ""
     headers: Mapping[str, str] | None = field(default=None, repr=False)  # a gateway's secret may be among them
     params: Mapping[str, str] | None = field(default=None, repr=False)
+    # Takes the place of `{version}` in a call's path; "" takes the whole segment away. Gemini's version stands in front
+    # of most paths and in the middle of others (`/upload/{version}/files`), so it cannot be part of the base URL.
+    api_version: str = ""
 
     def fingerprint(self) -> str:
         """Tells two accounts apart without giving a key away; a run is bound to it."""
