@@ -1,0 +1,111 @@
+"""OpenAI, and every service that speaks its Batch protocol, as the engine sees it: `PROVIDER`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nono.errors import InputError
+from nono.exchange import Account, Flow
+from nono.facts import Facts, read_facts
+from nono.model import RemoteBatch, RemoteFile, Result
+from nono.providers import Task
+from nono.providers.openai import answers, bodies, flows, formats, lint, wire
+from nono.providers.openai.account import account_from_settings
+
+# What a task that names no endpoint means.
+_ENDPOINTS = {"chat": bodies.CHAT, "embedding": bodies.EMBEDDINGS, "moderation": bodies.MODERATIONS}
+
+
+class OpenAIProvider:
+    """The Provider protocol over OpenAI's wire; `nono.providers.Provider` says what each part does. Holds nothing."""
+
+    name = "openai"
+    facts: Facts = read_facts("openai")
+
+    def account(self, *, api_key: str | None = None, base_url: str | None = None) -> Account:
+        return account_from_settings(api_key=api_key, base_url=base_url)
+
+    def endpoint_for(self, task: Task) -> str:
+        endpoint = task.endpoint or _ENDPOINTS.get(task.kind)
+        if endpoint is None:
+            raise InputError(
+                f"a task of kind {task.kind!r} names no endpoint", hint=f"one of {', '.join(bodies.ENDPOINTS)}"
+            )
+        family = bodies.family_of(endpoint)
+        if family is None and endpoint not in bodies.ENDPOINTS:
+            raise InputError(
+                f"{endpoint!r} is no endpoint of the Batch API", hint=f"endpoints: {', '.join(bodies.ENDPOINTS)}"
+            )
+        if task.kind != "raw" and (family is None or family.kind != task.kind):
+            raise InputError(
+                f"{endpoint} is not for tasks of kind {task.kind!r}", hint="leave the endpoint out, or send raw bodies"
+            )
+        return endpoint
+
+    def request_body(self, task: Task, content: Any) -> dict[str, Any]:
+        endpoint = self.endpoint_for(task)
+        parameters = dict(task.parameters or {})
+        if task.kind == "raw":
+            if not isinstance(content, Mapping):
+                raise InputError(f"a raw body is a mapping, not {type(content).__name__}", hint="one dict per request")
+            body = {"model": task.model, **parameters, **content} if task.model else {**parameters, **content}
+        else:
+            if task.schema is not None:
+                parameters["response_format"] = formats.response_format(task.schema, name=task.schema_name)
+            body = bodies.build_body(endpoint, content, model=task.model, system=task.system, parameters=parameters)
+        return body | dict(task.extra_body or {})
+
+    def request_line(self, custom_id: str, task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
+        return bodies.request_line(custom_id, self.endpoint_for(task), body)
+
+    def lint_schema(self, schema: Mapping[str, Any]) -> list[str]:
+        return lint.lint(lint.complete(schema))
+
+    def decode(self, line: bytes) -> Result:
+        return answers.decode(line)
+
+    def upload(self, path: Path, *, name: str) -> Flow[RemoteFile]:
+        """Sent once: after a lost answer `find_file` tells whether it arrived."""
+        return wire.remote_file((yield from flows.upload(path, name=name, once=True)))
+
+    def create(self, *, file_id: str, task: Task, tag: str) -> Flow[RemoteBatch]:
+        made = yield from flows.create_batch(file_id, self.endpoint_for(task), metadata={wire.TAG_KEY: tag})
+        return wire.remote_batch(made)
+
+    def get(self, batch_id: str) -> Flow[RemoteBatch]:
+        return wire.remote_batch((yield from flows.get_batch(batch_id)))
+
+    def list_page(self, cursor: str | None = None) -> Flow[tuple[list[RemoteBatch], str | None]]:
+        page = yield from flows.list_page(self.facts.number("limits.page_size"), cursor)
+        return [wire.remote_batch(batch) for batch in page], page.after
+
+    def cancel(self, batch_id: str) -> Flow[None]:
+        yield from flows.cancel_batch(batch_id)
+
+    def fetch(self, batch: RemoteBatch, into: Path) -> Flow[list[Path]]:
+        paths = []
+        for number, file_id in enumerate(batch.answer_files):
+            path = into / f"{number}-{re.sub(r'[^A-Za-z0-9_-]', '_', file_id)}.jsonl"
+            if not path.exists():
+                yield from flows.download_file(file_id, path, mark=False)
+            paths.append(path)
+        return paths
+
+    def find_file(self, name: str) -> Flow[RemoteFile | None]:
+        found = yield from flows.find_file(name)
+        return None if found is None else wire.remote_file(found)
+
+    def delete_file(self, file_id: str) -> Flow[None]:
+        yield from flows.delete_file(file_id)
+
+    def delete_batch(self, batch: RemoteBatch) -> Flow[None]:
+        """OpenAI keeps the record of a batch for ever; what can be removed are its files."""
+        for file_id in (batch.input_file_id, *batch.answer_files):
+            if file_id:
+                yield from flows.delete_file(file_id)
+
+
+PROVIDER = OpenAIProvider()
