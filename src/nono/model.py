@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 
 class Phase(StrEnum):
     """Where a remote batch is in its life, in our words; `native_state` keeps the provider's.
@@ -56,9 +58,8 @@ class Request:
     body: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one answer, or the sum over many."""
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """Tokens of one answer, or the sum over many. A struct, like `Result`: there is one per answer line."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -78,8 +79,7 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class RequestError:
+class RequestError(msgspec.Struct, frozen=True):
     """Why one request has no answer. `retryable`: the same request may succeed in another batch.
 
     `stops_run`: no other request will fare better (the account is out of quota).
@@ -92,8 +92,10 @@ class RequestError:
     stops_run: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+NO_USAGE = Usage()
+
+
+class Result(msgspec.Struct, frozen=True):
     """One answer line, decoded: `error` is set exactly when `outcome` is not succeeded.
 
     `text` is the answer's text (chat, responses, completions); `vector` an embedding; `body` the whole answer as the
@@ -107,7 +109,7 @@ class Result:
     vector: list[float] | None = None
     finish_reason: str | None = None
     model: str | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NO_USAGE
     error: RequestError | None = None
 
 
