@@ -15,7 +15,7 @@ from typing import Any, TypeVar, overload
 from nono import jsonl
 from nono.connector.openai_requests import OpenAIRequests
 from nono.connector.service import AsyncService, SyncService
-from nono.errors import AnswerLost, InputError, NonoError, UnreadableAnswer
+from nono.errors import AnswerLost, InputError, NonoError, ProviderUnavailable, UnreadableAnswer
 from nono.exchange import Account, Flow, Work
 from nono.model import Request
 from nono.providers.openai import bodies, flows, harvest
@@ -338,7 +338,7 @@ def _create(
 def _create_from(file_id: str, endpoint: str, **settings: Any) -> Flow[Batch]:
     try:
         return (yield from flows.create_batch(file_id, endpoint, **settings))
-    except (AnswerLost, UnreadableAnswer) as error:
+    except (AnswerLost, UnreadableAnswer, ProviderUnavailable) as error:
         error.hint = f"the batch may exist: look in list_batches() for input_file_id {file_id!r} before another try"
         raise
     except NonoError as error:

@@ -16,7 +16,7 @@ import msgspec
 from nono import jsonl
 from nono.jsonl import BadLine
 from nono.model import Outcome, RequestError, Result, Usage
-from nono.providers.openai.wire import OUT_OF_QUOTA
+from nono.providers.openai.refusals import OUT_OF_QUOTA
 
 # Codes of lines that never got an HTTP answer.
 # https://platform.openai.com/docs/api-reference/batch/request-output  (`error.code`)

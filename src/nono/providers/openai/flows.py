@@ -19,6 +19,7 @@ from nono.errors import Conflict, InputError, InvalidRequest, LimitError, NotFou
 from nono.exchange import Call, FileSlice, Flow, Work
 from nono.facts import read_facts
 from nono.files import whole_file
+from nono.providers.openai.refusals import raise_for
 from nono.providers.openai.wire import (
     Batch,
     File,
@@ -27,7 +28,6 @@ from nono.providers.openai.wire import (
     parse_file,
     parse_list,
     parse_page,
-    raise_for,
 )
 
 FACTS = read_facts("openai")

@@ -1,4 +1,4 @@
-"""OpenAI's wire as values: batches, files, pages and refusals. No I/O, and no opinion about what to do next.
+"""OpenAI's wire as values: batches, files and pages. No I/O, and no opinion about what to do next.
 
 Reading is tolerant, because many services speak this protocol with an accent: states in upper case, times as ISO text
 or null, counters that are missing, `errors` of any shape, file ids that are `""`. What is read differently from how it
@@ -13,23 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from nono.errors import (
-    Conflict,
-    Forbidden,
-    InvalidRequest,
-    KeyRefused,
-    NotFound,
-    OutOfQuota,
-    ProviderError,
-    ProviderUnavailable,
-    RateLimited,
-    UnreadableAnswer,
-)
-from nono.exchange import Reply
+from nono.errors import UnreadableAnswer
 from nono.model import Counts, Phase, RemoteBatch, RemoteFile, RequestError, Usage
-from nono.retry import retry_after_s
 
-PROVIDER = "openai"
 # Where our mark travels inside a batch, so that a create whose answer was lost is found again.
 TAG_KEY = "nono_tag"
 
@@ -46,27 +32,6 @@ PHASES = {
     # Compatible services: SiliconFlow queues, Novita progresses.
     "in_queue": Phase.PENDING,
     "progress": Phase.RUNNING,
-}
-
-# The account cannot pay, whatever the status: https://platform.openai.com/docs/guides/error-codes
-OUT_OF_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
-
-_REFUSALS: dict[int, type[ProviderError]] = {
-    401: KeyRefused,
-    403: Forbidden,
-    404: NotFound,
-    408: ProviderUnavailable,
-    409: Conflict,
-    429: RateLimited,
-}
-
-_HINTS: dict[type[ProviderError], str] = {
-    KeyRefused: "check the API key (api_key= or OPENAI_API_KEY), and that it belongs to the service at the base URL",
-    Forbidden: "check what the key's project, organization and role may do",
-    NotFound: "check the id; batches and files are seen only by the project that made them, and files expire",
-    RateLimited: "wait, then try again; fewer calls at a time help",
-    OutOfQuota: "add credit or raise the limit at https://platform.openai.com/settings/organization/billing",
-    ProviderUnavailable: "try again later; https://status.openai.com says what is wrong",
 }
 
 
@@ -246,39 +211,6 @@ def parse_page(raw: Any) -> Page:
     return Page(map(parse_batch, data), after=after)
 
 
-def raise_for(reply: Reply) -> Reply:
-    """The reply itself if it is a 2xx; otherwise the narrowest ProviderError.
-
-    Money is told apart from pace: `insufficient_quota` is OutOfQuota, any other 429 RateLimited.
-    """
-    if reply.ok:
-        return reply
-    body, error = _error_of(reply)
-    code = _text(error.get("code")) or _text(error.get("type"))
-    if not OUT_OF_QUOTA.isdisjoint(map(str, (error.get("code"), error.get("type")))):
-        kind: type[ProviderError] = OutOfQuota
-    elif reply.status >= 500:
-        kind = ProviderUnavailable
-    else:
-        kind = _REFUSALS.get(reply.status, InvalidRequest if reply.status >= 400 else ProviderError)
-    # The answer to a wrong key quotes (a part of) the key, so it is not repeated.
-    said = "the API key was refused" if kind is KeyRefused else _one_line(error.get("message")) or "no reason given"
-    wait_s = retry_after_s(reply.headers)
-    hint = _HINTS.get(kind)
-    if kind is RateLimited and wait_s:
-        hint = f"try again in {wait_s:g} s; fewer calls at a time help"
-    raise kind(
-        f"openai: HTTP {reply.status}: {said}",
-        provider=PROVIDER,
-        status=reply.status,
-        code=code,
-        retry_after_s=wait_s,
-        request_id=reply.headers.get("x-request-id"),
-        body=body,
-        hint=hint,
-    )
-
-
 def remote_batch(batch: Batch) -> RemoteBatch:
     """The batch in common terms."""
     ended_at = batch.completed_at or batch.failed_at or batch.expired_at or batch.cancelled_at
@@ -333,7 +265,7 @@ def _instant(seconds: int | None) -> datetime | None:
 # "Enqueued token limit reached for gpt-4.1 in organization org-123. Limit: 900,000 enqueued tokens. Please try again …"
 # Azure: "The number of enqueued tokens has surpassed the configured limit of 30K for the deployment …"
 _CROWDED = re.compile(r"enqueued (?:token|request) limit reached|number of enqueued tokens has surpassed", re.I)
-_TOKEN_LIMIT = re.compile(r"limit:? (?:of )?([\d,.]*\d)\s*([KMB]?)\b(?! enqueued requests)", re.I)
+_TOKEN_LIMIT = re.compile(r"limit(?:: | of )([\d,.]*\d) ?([KMB]?)\b", re.I)
 _SCALE = {"": 1, "K": 1_000, "M": 1_000_000, "B": 1_000_000_000}
 
 
@@ -342,8 +274,8 @@ def _is_backpressure(issue: BatchIssue) -> bool:
 
 
 def _token_limit(issue: BatchIssue) -> int | None:
-    found = _TOKEN_LIMIT.search(issue.message) if _is_backpressure(issue) else None
-    if found is None:
+    found = _TOKEN_LIMIT.search(issue.message)
+    if found is None or "enqueued request" in issue.message.lower():
         return None
     return int(float(found[1].replace(",", "")) * _SCALE[found[2].upper()])
 
@@ -409,14 +341,3 @@ def _issues(raw: Any) -> Iterator[BatchIssue]:
             )
         elif entry and not isinstance(entry, dict):
             yield BatchIssue(code=None, message=_one_line(entry))
-
-
-def _error_of(reply: Reply) -> tuple[Any, Mapping[str, Any]]:
-    """The decoded body (or its text) of a refusal, and the `error` object in it."""
-    try:
-        body = reply.json()
-    except UnreadableAnswer:
-        text = reply.body[:2000].decode("utf-8", "replace")
-        return text, {"message": text}
-    error = body.get("error", body) if isinstance(body, dict) else body
-    return body, error if isinstance(error, dict) else {"message": error}
