@@ -1,0 +1,100 @@
+"""Inputs that can be read only once, or that may change: copied to a file before anything else.
+
+Standard input is copied byte by byte; data frames, queries and everything that speaks the Arrow C stream become an
+Arrow stream file; iterables become JSON lines. So they have a fingerprint, and a crash after planning loses nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from nono.datasets.arrow import pyarrow
+from nono.errors import InputError
+from nono.files import whole_file
+from nono.model import Request
+
+# The column of an iterable of texts.
+TEXT_COLUMN = "text"
+
+
+class CopyFolder:
+    """Where a copy lies: a folder that is given, or a temporary one that goes when nobody needs it any more."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="nono-", ignore_cleanup_errors=True)
+        self.path = folder or Path(self._temporary.name if self._temporary else "")
+
+
+def copy_bytes(stream: BinaryIO, into: Path) -> Path:
+    """Copy what a stream still holds into a file, whole or not at all."""
+    with whole_file(into, mode=0o600) as file:
+        shutil.copyfileobj(stream, file, 1 << 20)
+    return into
+
+
+def copy_arrow(table: Any, into: Path) -> Path:
+    """Copy an object with `__arrow_c_stream__` into an Arrow stream file, whole or not at all."""
+    arrow = pyarrow(f"reading a {type(table).__name__}")
+    reader = arrow.RecordBatchReader.from_stream(table)
+    options = arrow.ipc.IpcWriteOptions(compression="lz4")
+    with whole_file(into, mode=0o600) as file, arrow.ipc.new_stream(file, reader.schema, options=options) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+    return into
+
+
+def copy_rows(rows: Iterable[Any], into: Path, name: str) -> Path:
+    """Copy an iterable of dicts, texts or `Request`s into JSON lines, whole or not at all.
+
+    Raises InputError, naming the row, for anything else and for values that JSON cannot carry.
+    """
+    encode = msgspec.json.Encoder(enc_hook=_plain).encode
+    with whole_file(into, mode=0o600) as file:
+        for number, row in enumerate(_as_dicts(rows, name), start=1):
+            try:
+                file.write(encode(row) + b"\n")
+            except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+                said = "a text with a lone surrogate" if isinstance(error, UnicodeEncodeError) else str(error)
+                raise InputError(
+                    f"{name}, row {number}: {said}",
+                    hint="values are texts, numbers, true/false, None, dates, lists and dicts of these",
+                ) from error
+    return into
+
+
+def _as_dicts(rows: Iterable[Any], name: str) -> Iterator[Mapping[str, Any]]:
+    for number, row in enumerate(rows, start=1):
+        match row:
+            case str():
+                yield {TEXT_COLUMN: row}
+            case Mapping():
+                wrong = next((key for key in row if not isinstance(key, str)), None)
+                if wrong is not None:
+                    raise InputError(
+                        f"{name}, row {number}: the column {wrong!r} has a name that is not a text",
+                        hint="name every column with a text",
+                    )
+                yield row if isinstance(row, dict) else dict(row)
+            case Request():
+                yield {"custom_id": row.custom_id, "endpoint": row.endpoint, "body": dict(row.body)}
+            case _:
+                raise InputError(
+                    f"{name}, row {number}: a {type(row).__name__} is not a row",
+                    hint="rows are dicts, texts or Requests: [dict(zip(columns, row)) for row in rows]",
+                )
+
+
+def _plain(value: Any) -> Any:
+    """What msgspec does not know: numpy scalars and arrays, pydantic models, mappings."""
+    for method in ("tolist", "model_dump"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} has no JSON form")
