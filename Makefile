@@ -18,12 +18,18 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[all]" --group dev
 	@touch $@
 
+# The official SDKs one major back: judges too, in an environment of their own.
+.venv-previous/.ready: Makefile
+	$(PYTHON) -m venv .venv-previous
+	.venv-previous/bin/pip install --quiet "openai==2.54.0" "google-genai==2.34.0"
+	@touch $@
+
 setup: $(VENV)/.ready  ## make .venv and install everything into it
 
 demo: setup       ## the main job: real reviews, a real model, the Batch protocol, no key
 	$(BIN)/python examples/demo.py
 
-test: setup       ## all tests, in parallel
+test: setup .venv-previous/.ready  ## all tests, in parallel
 	$(BIN)/python -m pytest -n $(JOBS)
 
 lint: setup       ## format check, lint, strict types
