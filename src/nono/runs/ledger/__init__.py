@@ -161,6 +161,9 @@ class Ledger:
     def shards(self, run_id: str) -> list[ShardRow]:
         return self._rows(ShardRow, "shards_of_run", run_id=run_id)
 
+    def next_shard_no(self, run_id: str) -> int:
+        return int(self._value("next_shard_no", run_id=run_id))
+
     def parts_of_shard(self, shard_id: int) -> list[int]:
         with self._lock, _translated(self.path):
             found = self._db.execute(_statements()["parts_of_shard"], {"shard_id": shard_id}).fetchall()
@@ -172,8 +175,22 @@ class Ledger:
     def attempts(self, run_id: str) -> list[AttemptRow]:
         return self._rows(AttemptRow, "attempts_of_run", run_id=run_id)
 
-    def open_attempts(self, run_id: str) -> list[AttemptRow]:
-        return self._rows(AttemptRow, "open_attempts", run_id=run_id)
+    def attempts_at_work(self, run_id: str) -> list[AttemptRow]:
+        return self._rows(AttemptRow, "attempts_at_work", run_id=run_id)
+
+    def attempts_in(self, run_id: str, state: AttemptState) -> list[AttemptRow]:
+        return self._rows(AttemptRow, "attempts_in_state", run_id=run_id, state=state)
+
+    def due(self, run_id: str, now: int, *, limit: int) -> list[AttemptRow]:
+        """Attempts whose next step is due, submissions aside."""
+        return self._rows(AttemptRow, "due_attempts", run_id=run_id, now=now, limit=limit)
+
+    def due_submissions(self, run_id: str, now: int, *, limit: int) -> list[AttemptRow]:
+        return self._rows(AttemptRow, "due_submissions", run_id=run_id, now=now, limit=limit)
+
+    def next_due_at(self, run_id: str, now: int) -> int | None:
+        due_at: int | None = self._value("next_due_at", run_id=run_id, now=now)
+        return due_at
 
     def attempts_of_part(self, run_id: str, part_no: int) -> list[AttemptRow]:
         return self._rows(AttemptRow, "attempts_of_part", run_id=run_id, part_no=part_no)
@@ -190,10 +207,12 @@ class Ledger:
     def committed_cost_usd(self, run_id: str) -> float:
         return float(self._value("committed_cost", run_id=run_id))
 
-    def enqueued(self, account: str, model: str) -> tuple[int, int]:
-        """Estimated tokens and number of batches at work for an account and model, over all runs."""
+    def enqueued(self, account: str, model: str, *, ahead_of: AttemptRow) -> tuple[int, int]:
+        """Estimated tokens and number of batches that are at work for an account and model, or will be before
+        `ahead_of`."""
+        values = {"account": account, "model": model, "ahead_of": ahead_of.id, "run_id": ahead_of.run_id}
         with self._lock, _translated(self.path):
-            row = self._db.execute(_statements()["enqueued_tokens"], {"account": account, "model": model}).fetchone()
+            row = self._db.execute(_statements()["enqueued_tokens"], values).fetchone()
         return row["tokens"], row["batches"]
 
     def creates_since(self, account: str, since: int) -> int:
@@ -274,6 +293,9 @@ class Transaction:
         if changed != 1:
             raise Superseded(f"run {run.id} is not {run.state} any more")
 
+    def set_wish(self, run_id: str, wish: str | None) -> None:
+        self._do("set_wish", id=run_id, wish=wish)
+
     def set_run_limits(self, run_id: str, *, max_cost_usd: float | None, max_attempts: int) -> None:
         self._do("set_run_limits", id=run_id, max_cost_usd=max_cost_usd, max_attempts=max_attempts, epoch=self._epoch)
 
@@ -285,17 +307,15 @@ class Transaction:
         if self._do("renew_lease", id=run_id, lease_until=lease_until, epoch=self._epoch).rowcount != 1:
             raise Superseded(f"another process has taken over run {run_id}")
 
-    def release_run(self, run_id: str) -> None:
-        self._do("release_run", id=run_id, epoch=self._epoch)
+    def release_run(self, run_id: str, epoch: int) -> None:
+        """Give a run back; without effect if somebody else has taken it over since."""
+        self._do("release_run", id=run_id, epoch=epoch)
 
     def insert_part(self, run_id: str, no: int, first_row: int, row_count: int) -> None:
         self._do("insert_part", run_id=run_id, no=no, first_row=first_row, row_count=row_count)
 
     def settle_part(self, run_id: str, no: int, **values: Any) -> None:
         self._do("settle_part", run_id=run_id, no=no, **values)
-
-    def next_shard_no(self, run_id: str) -> int:
-        return int(self._do("next_shard_no", run_id=run_id).fetchone()[0])
 
     def insert_shard(
         self,
@@ -334,6 +354,9 @@ class Transaction:
         values = asdict(after) | {"expected": before.state, "epoch": self._epoch}
         if self._do("save_attempt", **values).rowcount != 1:
             raise Superseded(f"attempt {before.tag} is not {before.state} any more")
+
+    def wake_waiting(self, run_id: str, now: int) -> None:
+        self._do("wake_waiting", run_id=run_id, now=now)
 
     def learn_limit(self, account: str, model: str, tokens: int, at: int) -> None:
         self._do("learn_limit", account=account, model=model, tokens=tokens, learned_at=at)

@@ -1,7 +1,7 @@
 -- name: insert_run
--- A run in planning; its parts and shards follow in the same transaction as its move to running.
+-- A planned run; its parts and shards follow in the same transaction.
 INSERT INTO runs (id, name, fingerprint, provider, model, endpoint, account, state, created_at, max_cost_usd, max_attempts)
-VALUES (:id, :name, :fingerprint, :provider, :model, :endpoint, :account, 'planning', :created_at, :max_cost_usd, :max_attempts);
+VALUES (:id, :name, :fingerprint, :provider, :model, :endpoint, :account, 'running', :created_at, :max_cost_usd, :max_attempts);
 
 -- name: run_by_id
 SELECT * FROM runs WHERE id = :id;
@@ -21,6 +21,10 @@ SELECT * FROM runs ORDER BY created_at DESC, id;
 -- Expects the state that the caller saw, and its own ownership.
 UPDATE runs SET state = :state, reason = :reason, ended_at = :ended_at
 WHERE id = :id AND state = :expected AND epoch = :epoch;
+
+-- name: set_wish
+-- Anybody may ask; the owner reads it at its next step.
+UPDATE runs SET wish = :wish WHERE id = :id;
 
 -- name: set_run_limits
 -- What may be changed when a run is resumed.
@@ -94,9 +98,28 @@ SELECT * FROM attempts WHERE id = :id;
 -- name: attempts_of_run
 SELECT * FROM attempts WHERE run_id = :run_id ORDER BY id;
 
--- name: open_attempts
--- What may still need a step, the most advanced first: harvesting comes before spending.
-SELECT * FROM attempts WHERE run_id = :run_id AND state NOT IN ({final_states}) ORDER BY id;
+-- name: attempts_at_work
+-- Batches that the provider works on, as far as we know.
+SELECT * FROM attempts WHERE run_id = :run_id AND state = 'created' ORDER BY id;
+
+-- name: due_attempts
+-- What may take its next step now; the most advanced first: harvesting comes before spending.
+SELECT * FROM attempts WHERE run_id = :run_id AND due_at <= :now
+    AND state IN ('file_intent', 'create_intent', 'reconcile', 'fence', 'fenced', 'ended', 'fetched', 'verified')
+ORDER BY state IN ('ended', 'fetched') DESC, id LIMIT :limit;
+
+-- name: due_submissions
+-- What waits to be sent, in order: uploaded files before new ones.
+SELECT * FROM attempts WHERE run_id = :run_id AND due_at <= :now AND state IN ('planned', 'uploaded')
+ORDER BY state DESC, id LIMIT :limit;
+
+-- name: next_due_at
+-- The next instant at which something of a run is due.
+SELECT MIN(due_at) FROM attempts WHERE run_id = :run_id AND due_at > :now
+    AND state NOT IN ('created', 'quarantine', {final_states});
+
+-- name: attempts_in_state
+SELECT * FROM attempts WHERE run_id = :run_id AND state = :state ORDER BY id;
 
 -- name: save_attempt
 -- Expects the state that the caller saw, and its own ownership.
@@ -130,10 +153,16 @@ SELECT COALESCE(SUM(s.cost_usd), 0) FROM attempts a JOIN shards s ON s.id = a.sh
 WHERE a.run_id = :run_id AND a.state IN ({committed_states});
 
 -- name: enqueued_tokens
--- Estimated tokens of all batches at work for an account and model, over all runs.
+-- Estimated tokens of what is at work for an account and model, over all runs, and of what is already on its way there
+-- in front of an attempt.
 SELECT COALESCE(SUM(s.tokens), 0) AS tokens, COUNT(*) AS batches FROM attempts a
 JOIN shards s ON s.id = a.shard_id JOIN runs r ON r.id = a.run_id
-WHERE r.account = :account AND r.model = :model AND a.state IN ({in_flight_states});
+WHERE r.account = :account AND r.model = :model AND a.id <> :ahead_of
+    AND (a.state IN ({in_flight_states}) OR (a.run_id = :run_id AND a.id < :ahead_of AND a.state IN ('file_intent', 'uploaded')));
+
+-- name: wake_waiting
+-- Room has come: what waits for it is due.
+UPDATE attempts SET due_at = :now WHERE run_id = :run_id AND state IN ('planned', 'uploaded') AND tries = 0 AND due_at > :now;
 
 -- name: creates_since
 -- Batches created for an account since an instant, over all runs.

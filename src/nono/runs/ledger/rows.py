@@ -18,6 +18,7 @@ class RunRow:
     account: str
     state: RunState
     reason: str | None
+    wish: str | None
     created_at: int
     ended_at: int | None
     max_cost_usd: float | None

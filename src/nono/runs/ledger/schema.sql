@@ -13,6 +13,8 @@ CREATE TABLE runs (
     account       TEXT NOT NULL,
     state         TEXT NOT NULL CONSTRAINT run_state_is_known CHECK (state IN ({run_states})),
     reason        TEXT,
+    -- What another process asked the owner to do.
+    wish          TEXT CONSTRAINT wish_is_known CHECK (wish IN ('cancel', 'leave')),
     created_at    INTEGER NOT NULL,
     ended_at      INTEGER,
     max_cost_usd  REAL,
@@ -91,14 +93,15 @@ CREATE TABLE attempts (
     error_message TEXT,
     UNIQUE (shard_id, no),
     CONSTRAINT an_uploaded_file_has_an_id CHECK
-        (state IN ('planned', 'file_intent', 'dropped') OR file_id IS NOT NULL),
+        (state IN ('planned', 'file_intent', 'dropped', 'refused', 'split') OR file_id IS NOT NULL),
     CONSTRAINT a_created_batch_has_an_id CHECK
         (state NOT IN ('created', 'ended', 'fetched', 'verified', 'cleaned') OR batch_id IS NOT NULL),
     CONSTRAINT no_batch_before_the_create CHECK
-        (state NOT IN ('planned', 'file_intent', 'uploaded', 'create_intent', 'reconcile', 'fence') OR batch_id IS NULL)
+        (state NOT IN ('planned', 'file_intent', 'uploaded', 'create_intent', 'reconcile', 'fence', 'fenced')
+         OR batch_id IS NULL)
 ) STRICT;
 
-CREATE INDEX attempts_due ON attempts (run_id, due_at) WHERE state NOT IN ({final_states});
+CREATE INDEX attempts_by_state ON attempts (run_id, state, due_at);
 CREATE INDEX attempts_by_shard ON attempts (shard_id);
 
 CREATE TRIGGER an_attempt_moves_legally BEFORE UPDATE OF state ON attempts

@@ -18,13 +18,14 @@ class AttemptState(StrEnum):
     CREATE_INTENT = "create_intent"
     RECONCILE = "reconcile"
     FENCE = "fence"
+    FENCED = "fenced"
     QUARANTINE = "quarantine"
     CREATED = "created"
     ENDED = "ended"
     FETCHED = "fetched"
     VERIFIED = "verified"
     CLEANED = "cleaned"
-    FENCED = "fenced"
+    ABANDONED = "abandoned"
     REFUSED = "refused"
     SPLIT = "split"
     DROPPED = "dropped"
@@ -33,7 +34,6 @@ class AttemptState(StrEnum):
 class RunState(StrEnum):
     """Where a run stands. `STOPPED` keeps its reason and can be resumed; the others that are final cannot go on."""
 
-    PLANNING = "planning"
     RUNNING = "running"
     CANCELLING = "cancelling"
     STOPPED = "stopped"
@@ -43,23 +43,26 @@ class RunState(StrEnum):
 
 _A = AttemptState
 ATTEMPT_MOVES: Mapping[AttemptState, tuple[AttemptState, ...]] = {
-    _A.PLANNED: (_A.FILE_INTENT, _A.DROPPED),
-    _A.FILE_INTENT: (_A.UPLOADED, _A.DROPPED),
-    _A.UPLOADED: (_A.CREATE_INTENT, _A.FENCED, _A.SPLIT, _A.DROPPED),
+    _A.PLANNED: (_A.FILE_INTENT, _A.SPLIT, _A.DROPPED),
+    _A.FILE_INTENT: (_A.UPLOADED, _A.REFUSED, _A.DROPPED),
+    _A.UPLOADED: (_A.CREATE_INTENT, _A.ABANDONED, _A.SPLIT, _A.DROPPED),
     # What became of the one POST: done, certainly nothing, refused for good, or unknown.
     _A.CREATE_INTENT: (_A.CREATED, _A.UPLOADED, _A.REFUSED, _A.RECONCILE),
-    # Unknown: the provider's own list decides; then the input file is deleted, so that a late create runs nothing.
+    # Unknown: the provider's own list decides.
     _A.RECONCILE: (_A.CREATED, _A.FENCE, _A.QUARANTINE),
-    _A.FENCE: (_A.CREATED, _A.FENCED, _A.QUARANTINE),
+    # Not in the list: the input file is deleted, so that a create which arrives late runs nothing.
+    _A.FENCE: (_A.FENCED, _A.CREATED, _A.QUARANTINE),
+    # The file is gone: a last look at the list, then a new attempt takes over.
+    _A.FENCED: (_A.ABANDONED, _A.CREATED, _A.QUARANTINE),
     # Only a person moves an attempt out of here.
-    _A.QUARANTINE: (_A.CREATED, _A.FENCE, _A.FENCED, _A.DROPPED),
+    _A.QUARANTINE: (_A.CREATED, _A.ABANDONED, _A.DROPPED),
     # Refused for want of room at the provider, a batch goes back to its uploaded file.
-    _A.CREATED: (_A.ENDED, _A.UPLOADED, _A.SPLIT, _A.QUARANTINE),
+    _A.CREATED: (_A.ENDED, _A.UPLOADED, _A.SPLIT, _A.REFUSED, _A.ABANDONED, _A.QUARANTINE),
     _A.ENDED: (_A.FETCHED,),
     _A.FETCHED: (_A.VERIFIED,),
     _A.VERIFIED: (_A.CLEANED,),
     _A.CLEANED: (),
-    _A.FENCED: (),
+    _A.ABANDONED: (),
     _A.REFUSED: (),
     _A.SPLIT: (),
     _A.DROPPED: (),
@@ -68,7 +71,7 @@ ATTEMPT_MOVES: Mapping[AttemptState, tuple[AttemptState, ...]] = {
 # Nothing more happens to an attempt in one of these.
 FINAL = frozenset(state for state, moves in ATTEMPT_MOVES.items() if not moves)
 # A batch of ours may be at work at the provider, and its tokens count against the account's limit.
-IN_FLIGHT = frozenset({_A.CREATE_INTENT, _A.RECONCILE, _A.FENCE, _A.QUARANTINE, _A.CREATED})
+IN_FLIGHT = frozenset({_A.CREATE_INTENT, _A.RECONCILE, _A.FENCE, _A.FENCED, _A.QUARANTINE, _A.CREATED})
 # What was sent may have been billed.
 MAY_COST = IN_FLIGHT | {_A.ENDED, _A.FETCHED, _A.VERIFIED, _A.CLEANED}
 # Its answers are on disk.
@@ -76,7 +79,6 @@ ANSWERED = frozenset({_A.VERIFIED, _A.CLEANED})
 
 _R = RunState
 RUN_MOVES: Mapping[RunState, tuple[RunState, ...]] = {
-    _R.PLANNING: (_R.RUNNING,),
     _R.RUNNING: (_R.CANCELLING, _R.STOPPED, _R.FINISHED),
     _R.CANCELLING: (_R.STOPPED, _R.CANCELLED),
     _R.STOPPED: (_R.RUNNING, _R.CANCELLING),

@@ -1,0 +1,52 @@
+"""Options that several commands share, spelled once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+run_argument = click.argument("run", required=False)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Ids only; no progress.")
+env_file_option = click.option(
+    "--env-file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Read keys from a file of NAME=value lines (never given as flags: flags are seen by everybody).",
+)
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+
+
+def read_env_file(path: str | None) -> None:
+    """Put the names of an env file into the environment, without overriding what is set there."""
+    import os
+    from pathlib import Path
+
+    if path is None:
+        return
+    for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), start=1):
+        text = line.strip().removeprefix("export ").strip()
+        if not text or text.startswith("#"):
+            continue
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip().isidentifier():
+            from nono.errors import SettingsError
+
+            raise SettingsError(f"{path}:{number}: not NAME=value")
+        os.environ.setdefault(name.strip(), value.strip().strip("'\""))
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal; without one, refuse unless `--yes` was given. Never a question without a terminal."""
+    import sys
+
+    from nono.errors import SettingsError
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise SettingsError(f"{question} needs a yes", hint="add --yes")
+    click.confirm(question, abort=True, err=True)

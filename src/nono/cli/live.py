@@ -1,0 +1,122 @@
+"""The live view of a run: rows, batches, oldest wait, deadline, money; plain lines where stderr is not a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from nono.runs.status import RunStatus
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+BAR_CELLS = 40
+# Where there is no terminal, a line at most this often, and one whenever a batch changes its state.
+PLAIN_EVERY_S = 30.0
+
+
+class LiveView:
+    """Shows one status after the other on stderr; a context manager that leaves the last one standing."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._quiet = quiet
+        self._console = Console(stderr=True)
+        self._fancy = self._console.is_terminal and not quiet
+        self._live = Live(console=self._console, auto_refresh=False, transient=False) if self._fancy else None
+        self._last_line_at = float("-inf")
+        self._last_batches: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, status: RunStatus) -> None:
+        if self._live is not None:
+            self._live.update(picture(status), refresh=True)
+            return
+        changed = status.batches != self._last_batches
+        if not self._quiet and (changed or time.monotonic() - self._last_line_at >= PLAIN_EVERY_S):
+            print(line(status), file=sys.stderr, flush=True)
+            self._last_line_at, self._last_batches = time.monotonic(), status.batches
+
+
+def picture(status: RunStatus) -> RenderableType:
+    """The status as some lines with a bar."""
+    from rich.text import Text
+
+    text = Text()
+    title = status.name or status.id
+    text.append(f"{title}", style="bold")
+    text.append(f"  {status.model}  {status.rows:,} rows  {money(status)}\n")
+    text.append(" rows    ")
+    text.append(bar(status), style="green")
+    text.append(f"  {rows(status)}\n")
+    text.append(f" batches {batches(status)}\n")
+    text.append(f" {waits(status)}\n", style="dim")
+    if not status.over:
+        text.append(" Ctrl-C leaves safely: batches go on at the provider.", style="dim")
+    return text
+
+
+def line(status: RunStatus) -> str:
+    """The status as one line."""
+    return f"{status.name or status.id}: {rows(status)} | batches {batches(status)} | {money(status)}"
+
+
+def bar(status: RunStatus) -> str:
+    done = status.succeeded + status.failed + min(status.running_done, status.left)
+    filled = BAR_CELLS * done // status.rows if status.rows else BAR_CELLS
+    return "█" * filled + "·" * (BAR_CELLS - filled)
+
+
+def rows(status: RunStatus) -> str:
+    done = status.succeeded + status.failed
+    at_provider = f"{status.running_done:,} answered at the provider, " if status.running_done else ""
+    share = 100 * done / status.rows if status.rows else 100.0
+    return f"{status.succeeded:,} ok  {status.failed:,} failed  {at_provider}{status.left:,} left  {share:.1f}%"
+
+
+def batches(status: RunStatus) -> str:
+    return " │ ".join(f"{count:,} {word}" for word, count in status.batches.items()) or "none"
+
+
+def money(status: RunStatus) -> str:
+    spent = status.cost_usd
+    cap = f" (cap ${status.max_cost_usd:.2f})" if status.max_cost_usd is not None else ""
+    if spent is None and not status.committed_usd:
+        tokens = status.input_tokens + status.output_tokens
+        return (f"{tokens:,} tokens, price unknown" if tokens else "no cost known") + cap
+    return f"${spent or 0:.4f} spent, ~${status.committed_usd:.4f} under way{cap}"
+
+
+def waits(status: RunStatus) -> str:
+    now = time.time() * 1000
+    told = []
+    if status.oldest_batch_at is not None:
+        told.append(f"oldest running {duration((now - status.oldest_batch_at) / 1000)}")
+    if status.first_deadline_at is not None:
+        told.append(f"window ends in {duration((status.first_deadline_at - now) / 1000)}")
+    if status.reason:
+        told.append(status.reason)
+    return " · ".join(told) or str(status.state)
+
+
+def duration(seconds: float) -> str:
+    """`9h12m`, `4m05s`, `12s`."""
+    whole = max(0, int(seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"

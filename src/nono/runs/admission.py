@@ -1,0 +1,79 @@
+"""May another batch be created now? Budget, room at the provider, creations an hour; and what a refusal teaches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nono.runs.bench import Bench
+from nono.runs.ledger import AttemptRow, ShardRow
+
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not now: look again after `seconds`, or when a batch of ours ends."""
+
+    reason: str
+    seconds: float
+
+
+GRANTED = Wait("nothing is in the way", 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Not in this run: it stops for `reason`, and `message` is for the person."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halve:
+    """The shard is too large by itself for what the account may enqueue."""
+
+    limit_tokens: int | None
+
+
+def decide(bench: Bench, attempt: AttemptRow, shard: ShardRow) -> Wait | Stop | Halve:
+    """`GRANTED` if the shard may be submitted now.
+
+    Tokens are estimates; the limit is what the user gave or the account has taught us. A shard that was refused, or is
+    larger than the limit, although nothing of ours is at work, is too large by itself.
+    """
+    ledger, run, settings = bench.ledger, bench.run, bench.settings
+    if settings.max_cost_usd is not None and shard.cost_usd is not None:
+        spent_usd = (ledger.totals(run.id).cost_usd or 0.0) + ledger.committed_cost_usd(run.id)
+        if spent_usd + shard.cost_usd > settings.max_cost_usd:
+            return Stop(
+                "budget",
+                f"the next batch (~${shard.cost_usd:.2f}) would pass --max-cost ${settings.max_cost_usd:.2f}: "
+                f"~${spent_usd:.2f} is spent or under way",
+            )
+    tokens, batches = ledger.enqueued(run.account, run.model, ahead_of=attempt)
+    limit = _token_limit(bench)
+    if batches == 0:
+        too_large = (limit is not None and shard.tokens > limit) or attempt.refusals > 0
+        if too_large and shard.requests > 1:
+            return Halve(limit)
+    elif limit is not None and tokens + shard.tokens > limit:
+        return Wait(f"enqueued tokens {tokens:,} + {shard.tokens:,} > {limit:,}", 60.0)
+    if batches >= settings.max_batches:
+        return Wait(f"{batches} batches at work", 60.0)
+    per_hour = bench.provider.facts.get("limits.creates_per_hour")
+    if per_hour is not None and ledger.creates_since(run.account, bench.now() - HOUR_MS) >= per_hour.value:
+        return Wait(f"{per_hour.value:,} batches created within the hour", 60.0)
+    return GRANTED
+
+
+def _token_limit(bench: Bench) -> int | None:
+    known = [
+        limit
+        for limit in (
+            bench.settings.max_enqueued_tokens,
+            bench.ledger.learned_limit(bench.run.account, bench.run.model),
+        )
+        if limit is not None
+    ]
+    return min(known, default=None)

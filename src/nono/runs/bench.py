@@ -1,0 +1,165 @@
+"""What every step works with: the ledger, the provider, the sender, the clock, the run's folder — and how to use them.
+
+A step reads an attempt, makes at most one foreign call between two commits, and commits where the attempt went. The
+only ways to the outside are `perform` and `commit`; a test that wants to crash a run at every boundary wraps these two.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from nono.errors import NonoError
+from nono.exchange import Flow, Send, drive
+from nono.model import RemoteBatch
+from nono.providers import Provider, Task
+from nono.retry import RetryPolicy, retrying
+from nono.runs.clock import Clock
+from nono.runs.events import Event, Happened
+from nono.runs.folder import RunFolder
+from nono.runs.ledger import AttemptRow, AttemptState, Ledger, RunRow, ShardRow, Transaction
+
+T = TypeVar("T")
+
+# One quick repetition inside a step; patience belongs to the ledger's `due_at`, where a crash does not forget it.
+STEP_RETRIES = RetryPolicy(tries=2, cap_s=2.0, longest_hint_s=5.0)
+
+
+class RunStops(NonoError):
+    """The run cannot go on for now: `reason` is a word for programs, the message is for the person."""
+
+    def __init__(self, reason: str, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How eager and how patient a run is. Durations in seconds."""
+
+    max_batches: int = 50
+    max_attempts: int = 3
+    max_cost_usd: float | None = None
+    max_enqueued_tokens: int | None = None
+    provider_files: str = "delete"
+    workers: int = 4
+    # Polls are frequent while batches are young, rare when they are hours old.
+    poll_first_s: float = 1.0
+    poll_cap_s: float = 60.0
+    # How long a lost create is looked for before its input file is deleted, and after that until it is given up: that
+    # a listing shows a batch within the second of the two is a fact that only a live key can confirm.
+    reconcile_s: float = 15.0
+    fence_s: float = 90.0
+    # Failures of one step in a row before the trouble is called permanent (about a day of backing off).
+    patience: int = 60
+    # Rows to try again wait this long for others, so that they share a batch, unless nothing else is at work.
+    linger_s: float = 600.0
+
+
+@dataclass(slots=True)
+class Bench:
+    """The context of all steps of one engine."""
+
+    ledger: Ledger
+    run: RunRow
+    provider: Provider
+    task: Task
+    send: Send
+    clock: Clock
+    folder: RunFolder
+    settings: Settings
+    tell: Callable[[Event], object]
+    wake: threading.Event = field(default_factory=threading.Event)
+    # Steps run in threads: one at a time decides about spending, and one at a time settles.
+    admission: threading.Lock = field(default_factory=threading.Lock)
+    settling: threading.Lock = field(default_factory=threading.Lock)
+    # Batches as last seen, so that a step need not ask again what a poll has just told.
+    seen: dict[str, RemoteBatch] = field(default_factory=dict)
+    cancel_asked: set[str] = field(default_factory=set)
+
+    def now(self) -> int:
+        return self.clock.now_ms()
+
+    def perform(self, flow: Flow[T]) -> T:
+        """Perform a flow; calls that may be repeated are, once, at once."""
+        return drive(retrying(flow, STEP_RETRIES), self.send, sleep=lambda s: self.clock.wait(s, self.wake))
+
+    @contextmanager
+    def commit(self) -> Iterator[Commit]:
+        """One transaction as the run's owner; its events are told after it is durable."""
+        told: list[Event] = []
+        with self.ledger.transaction(run_id=self.run.id, epoch=self.run.epoch) as work:
+            yield Commit(self, work, told)
+        for event in told:
+            self.tell(event)
+
+    def shard(self, attempt: AttemptRow) -> ShardRow:
+        return self.ledger.shard(attempt.shard_id)
+
+    def file_name(self, attempt: AttemptRow, shard: ShardRow) -> str:
+        """The input file's name at the provider and the folder of the answers: opaque, unique, up to 40 characters."""
+        return file_name(self.run.id, shard.no, attempt.no)
+
+
+def file_name(run_id: str, shard_no: int, attempt_no: int) -> str:
+    return f"nono-{run_id}-{shard_no}-{attempt_no}"
+
+
+def tag(run_id: str, shard_no: int, attempt_no: int, create_no: int) -> str:
+    """Our mark inside a batch; a create after a refused batch gets a new one, so that the old one is never adopted."""
+    return f"{file_name(run_id, shard_no, attempt_no)}-{create_no}"
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """An open transaction of the run's owner."""
+
+    bench: Bench
+    work: Transaction
+    told: list[Event]
+
+    def event(self, what: Happened, attempt: AttemptRow | None = None, **detail: Any) -> None:
+        bench, now = self.bench, self.bench.now()
+        self.work.event(now, bench.run.id, what, attempt_id=attempt.id if attempt else None, **detail)
+        self.told.append(Event(now, bench.run.id, what, attempt.tag if attempt else None, detail))
+
+    def move(
+        self,
+        attempt: AttemptRow,
+        state: AttemptState,
+        *,
+        due_in_s: float = 0.0,
+        **changes: Any,
+    ) -> AttemptRow:
+        """Move an attempt to another state, due after `due_in_s` seconds; its count of failures starts anew."""
+        now = self.bench.now()
+        fresh: dict[str, Any] = {"state": state, "since": now, "due_at": now + int(due_in_s * 1000), "tries": 0}
+        after = replace(attempt, **(fresh | changes))
+        self.work.save_attempt(attempt, after)
+        return after
+
+    def keep(self, attempt: AttemptRow, *, due_in_s: float, **changes: Any) -> AttemptRow:
+        """Leave an attempt where it is, due later."""
+        after = replace(attempt, due_at=self.bench.now() + int(due_in_s * 1000), **changes)
+        self.work.save_attempt(attempt, after)
+        return after
+
+
+def backoff_s(tries: int, hint_s: float | None = None) -> float:
+    """How long a step that failed `tries` times in a row rests: 1, 2, 4 … seconds, at most 30 minutes.
+
+    The provider's own wish is kept even where it is longer, up to a day.
+    """
+    return max(min(1800.0, 2.0 ** min(tries, 11)), min(hint_s or 0.0, 86_400.0))
+
+
+def postpone(bench: Bench, attempt: AttemptRow, step: str, error: NonoError) -> AttemptRow:
+    """Note a passing trouble and try the step again later."""
+    wait_s = backoff_s(attempt.tries, getattr(error, "retry_after_s", None))
+    with bench.commit() as commit:
+        after = commit.keep(attempt, due_in_s=wait_s, tries=attempt.tries + 1)
+        commit.event(Happened.TROUBLE, attempt, step=step, error=error.message, wait_s=wait_s)
+    return after

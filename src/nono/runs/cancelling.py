@@ -1,0 +1,48 @@
+"""Cancel a run: what was not sent is dropped, what is at work is asked to stop, what was answered is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from nono.errors import NonoError
+from nono.runs.bench import Bench
+from nono.runs.events import Happened
+from nono.runs.ledger import AttemptRow, AttemptState
+
+UNSENT = (AttemptState.PLANNED, AttemptState.FILE_INTENT, AttemptState.UPLOADED)
+
+
+def cancel_what_can_be(bench: Bench, *, busy: Container[int]) -> None:
+    """Drop and cancel; called until nothing is left to do. Attempts in `busy` are in the middle of a step."""
+    for state in UNSENT:
+        for attempt in bench.ledger.attempts_in(bench.run.id, state):
+            if attempt.id not in busy:
+                _drop(bench, attempt)
+    for attempt in bench.ledger.attempts_at_work(bench.run.id):
+        if attempt.batch_id not in bench.cancel_asked:
+            _ask(bench, attempt)
+
+
+def _drop(bench: Bench, attempt: AttemptRow) -> None:
+    if attempt.file_id is not None and bench.settings.provider_files == "delete":
+        try:
+            bench.perform(bench.provider.delete_file(attempt.file_id))
+        except NonoError as error:
+            with bench.commit() as commit:
+                commit.event(Happened.NOT_CLEANED, attempt, error=error.message)
+    with bench.commit() as commit:
+        commit.move(attempt, AttemptState.DROPPED)
+
+
+def _ask(bench: Bench, attempt: AttemptRow) -> None:
+    assert attempt.batch_id is not None
+    try:
+        bench.perform(bench.provider.cancel(attempt.batch_id))
+    except NonoError as error:
+        if error.transient:
+            return
+        with bench.commit() as commit:
+            commit.event(Happened.TROUBLE, attempt, step="cancel", error=error.message)
+    bench.cancel_asked.add(attempt.batch_id)
+    with bench.commit() as commit:
+        commit.event(Happened.CANCEL_ASKED, attempt, batch_id=attempt.batch_id)

@@ -1,0 +1,97 @@
+"""What can be thrown away, and what nobody owns: folders of finished runs, and batches with a tag of ours."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from nono.errors import InputError
+from nono.exchange import drive
+from nono.model import RemoteBatch
+from nono.providers import provider_named
+from nono.retry import retrying
+from nono.runs.clock import SystemClock
+from nono.runs.ledger import RunState
+from nono.runs.owner import Ownership
+from nono.runs.workspace import Workspace
+
+# What a finished run can do without: its results stand for themselves.
+SPARE = ("shards", "answers", "rows")
+
+
+def collect(workspace: Workspace) -> int:
+    """Delete the requests and answers of finished runs whose rows all succeeded, and folders of runs that nobody knows.
+
+    Runs with rows that could be tried again keep everything. Returns the bytes that were freed.
+    """
+    freed = 0
+    known = {run.id: run for run in workspace.ledger.runs()}
+    root = workspace.home / "runs"
+    for folder in root.iterdir() if root.is_dir() else ():
+        run = known.get(folder.name)
+        if run is None:
+            freed += _remove(folder)
+        elif run.state in (RunState.FINISHED, RunState.CANCELLED):
+            totals = workspace.ledger.totals(run.id)
+            if totals.succeeded == totals.row_count:
+                freed += sum(_remove(folder / name) for name in SPARE)
+    return freed
+
+
+def purge(workspace: Workspace, run_id: str) -> None:
+    """Forget a run. Raises RunOwned if somebody works on it, InputError while batches of it are at work."""
+    run = workspace.ledger.run(run_id)
+    assert run is not None
+    folder = workspace.folder(run_id)
+    with Ownership(workspace.ledger, run, folder.path, SystemClock()):
+        at_work = workspace.ledger.attempts_at_work(run_id)
+        if at_work:
+            raise InputError(
+                f"run {run_id} has {len(at_work)} batches at the provider",
+                hint=f"`nono cancel {run_id}` first: their answers would be paid for and lost",
+            )
+        with workspace.ledger.transaction() as work:
+            work.delete_run(run_id)
+    folder.remove()
+
+
+def find_orphans(workspace: Workspace, model: str) -> list[RemoteBatch]:
+    """Batches of the account that carry a nono tag which no run of this workspace knows. `model` names the provider."""
+    from nono.transport import Sender
+
+    provider = provider_named(model.partition("/")[0])
+    sender = Sender(provider.account())
+    known = workspace.ledger.tags()
+    found: list[RemoteBatch] = []
+    cursor: str | None = None
+    try:
+        while True:
+            page, cursor = drive(retrying(provider.list_page(cursor)), sender)
+            found += [batch for batch in page if (batch.tag or "").startswith("nono-") and batch.tag not in known]
+            if cursor is None:
+                return found
+    finally:
+        sender.close()
+
+
+def cancel_orphans(model: str, batches: list[RemoteBatch]) -> int:
+    """Cancel those that are still at work; returns how many."""
+    from nono.transport import Sender
+
+    provider = provider_named(model.partition("/")[0])
+    sender = Sender(provider.account())
+    at_work = [batch for batch in batches if not batch.phase.ended]
+    try:
+        for batch in at_work:
+            drive(retrying(provider.cancel(batch.id)), sender)
+    finally:
+        sender.close()
+    return len(at_work)
+
+
+def _remove(path: Path) -> int:
+    if not path.exists():
+        return 0
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    shutil.rmtree(path)
+    return size

@@ -1,0 +1,275 @@
+"""Claim what is due, take one step, commit: the loop that carries a run from its plan to its last outcome.
+
+The loop holds no state that a crash could lose: what it knows is in the ledger, what it forgets it asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+from nono.errors import KeyRefused, NonoError
+from nono.runs import admission, cancelling, harvest, rounds, submission
+from nono.runs.bench import Bench, RunStops, backoff_s
+from nono.runs.events import Happened
+from nono.runs.ledger import AttemptRow, AttemptState, RunState
+from nono.runs.ledger.states import FINAL, IN_FLIGHT
+from nono.runs.owner import Ownership
+
+Step = Callable[[Bench, AttemptRow], "admission.Wait | None"]
+
+STEPS: dict[AttemptState, Step] = {
+    AttemptState.PLANNED: submission.begin_upload,
+    AttemptState.FILE_INTENT: submission.resume_upload,
+    AttemptState.UPLOADED: submission.submit,
+    AttemptState.CREATE_INTENT: submission.resume_create,
+    AttemptState.RECONCILE: submission.reconcile,
+    AttemptState.FENCE: submission.fence,
+    AttemptState.FENCED: submission.watch_fence,
+    AttemptState.ENDED: harvest.fetch,
+    AttemptState.FETCHED: rounds.settle_attempt,
+    AttemptState.VERIFIED: harvest.clean,
+}
+
+SUBMISSIONS = frozenset({AttemptState.PLANNED, AttemptState.UPLOADED})
+# Nothing of the run is at work at the provider and nothing is on its way there.
+AT_REST = FINAL | {AttemptState.QUARANTINE}
+# Reasons that leave nothing to harvest with: the key does not open the account.
+AT_ONCE = frozenset({"key_refused"})
+
+
+class Engine:
+    """Works on one run, as its owner, until there is nothing more to do, it has to stop, or it is asked to leave."""
+
+    def __init__(self, bench: Bench, ownership: Ownership) -> None:
+        self.bench = bench
+        self._ownership = ownership
+        self._busy: dict[int, Future[None]] = {}
+        self._failure: BaseException | None = None
+        self._stop: RunStops | None = None
+        self._closed_until = 0
+        self._closed_for = ""
+        self._next_poll_at = 0
+        self._poll_failures = 0
+        self._leaving = False
+
+    def leave(self) -> None:
+        """Ask the loop to end after the steps that are being taken; batches go on at the provider."""
+        self._leaving = True
+        self.bench.wake.set()
+
+    def poll_now(self) -> None:
+        """Look at the provider's list at once."""
+        self._next_poll_at = 0
+        self.bench.wake.set()
+
+    def work(self, *, until_submitted: bool = False) -> RunState:
+        """Carry the run on, and return its state when nothing more can be done now.
+
+        With `until_submitted` it ends as soon as nothing more can be sent: what is at work goes on at the provider.
+        Raises what a step could not deal with (a full disk, a superseded owner, a bug); the ledger is whole then too.
+        """
+        bench = self.bench
+        pool = ThreadPoolExecutor(bench.settings.workers) if bench.settings.workers else None
+        try:
+            self._begin()
+            while not self._leaving:
+                bench.wake.clear()
+                self._ownership.renew()
+                self._heed_wish()
+                self._poll_when_due()
+                started = self._start_steps(pool)
+                if self._failure is not None:
+                    raise self._failure
+                if started or self._busy:
+                    # A finished step sets `wake`; without a pool it has been taken already.
+                    if self._busy:
+                        bench.clock.wait(self._idle_s(), bench.wake)
+                    continue
+                if self._stop is not None and self._stop.reason in AT_ONCE:
+                    break
+                if self._at_rest() or (until_submitted and self._all_sent()):
+                    if until_submitted and not self._at_rest():
+                        break
+                    if not self._next_round():
+                        break
+                    continue
+                bench.clock.wait(self._idle_s(), bench.wake)
+        finally:
+            if pool is not None:
+                pool.shutdown(wait=True)
+        if self._failure is not None:
+            raise self._failure
+        return self._end()
+
+    # --- the parts of the loop ---
+
+    def _begin(self) -> None:
+        bench = self.bench
+        if bench.run.state in (RunState.STOPPED, RunState.FINISHED, RunState.CANCELLED):
+            with bench.commit() as commit:
+                commit.work.move_run(bench.run, RunState.RUNNING)
+                commit.work.set_wish(bench.run.id, None)
+            self._reload()
+        with bench.commit() as commit:
+            commit.event(Happened.RUN_STARTED, owner=bench.run.owner, epoch=bench.run.epoch)
+
+    def _reload(self) -> None:
+        run = self.bench.ledger.run(self.bench.run.id)
+        assert run is not None
+        self.bench.run = replace(run, epoch=self.bench.run.epoch)
+
+    def _heed_wish(self) -> None:
+        bench = self.bench
+        run = bench.ledger.run(bench.run.id)
+        assert run is not None
+        if run.wish == "leave":
+            with bench.commit() as commit:
+                commit.work.set_wish(run.id, None)
+            self._leaving = True
+        if run.wish == "cancel" and run.state is RunState.RUNNING:
+            with bench.commit() as commit:
+                commit.work.move_run(bench.run, RunState.CANCELLING)
+            self._reload()
+        if bench.run.state is RunState.CANCELLING:
+            cancelling.cancel_what_can_be(bench, busy=self._busy.keys())
+
+    def _poll_when_due(self) -> None:
+        bench = self.bench
+        now = bench.now()
+        if now < self._next_poll_at:
+            return
+        at_work = bench.ledger.attempts_at_work(bench.run.id)
+        if not at_work:
+            return
+        try:
+            harvest.poll(bench)
+            self._poll_failures = 0
+        except KeyRefused as error:
+            self._stop = RunStops("key_refused", error.message)
+        except NonoError as error:
+            self._poll_failures += 1
+            wait_s = backoff_s(self._poll_failures, getattr(error, "retry_after_s", None))
+            self._next_poll_at = now + int(wait_s * 1000)
+            with bench.commit() as commit:
+                commit.event(Happened.TROUBLE, step="poll", error=error.message, wait_s=wait_s)
+            return
+        youngest = max(attempt.created_at or 0 for attempt in at_work)
+        self._next_poll_at = bench.now() + int(poll_interval_s(bench, (now - youngest) / 1000) * 1000)
+
+    def _start_steps(self, pool: ThreadPoolExecutor | None) -> int:
+        """Start (or, without a pool, take) the steps that are due; returns how many."""
+        bench = self.bench
+        room = bench.settings.workers - len(self._busy) if pool else 1
+        started = 0
+        for attempt in self._due(room + len(self._busy)):
+            if room <= 0 or self._failure is not None:
+                break
+            if attempt.id in self._busy or (attempt.state in SUBMISSIONS and self._gate_is_closed()):
+                continue
+            started, room = started + 1, room - 1
+            if pool is None:
+                self._take(attempt)
+            else:
+                self._busy[attempt.id] = pool.submit(self._take, attempt)
+                self._busy[attempt.id].add_done_callback(lambda _, done=attempt.id: self._done(done))
+        return started
+
+    def _due(self, limit: int) -> list[AttemptRow]:
+        bench, now = self.bench, self.bench.now()
+        due = bench.ledger.due(bench.run.id, now, limit=limit)
+        if bench.run.state is RunState.RUNNING and not self._gate_is_closed():
+            due += bench.ledger.due_submissions(bench.run.id, now, limit=limit)
+        return due
+
+    def _gate_is_closed(self) -> bool:
+        return self._stop is not None or self.bench.now() < self._closed_until
+
+    def _take(self, attempt: AttemptRow) -> None:
+        try:
+            verdict = STEPS[attempt.state](self.bench, attempt)
+        except RunStops as stop:
+            self._stop = self._stop or stop
+        except BaseException as failure:
+            self._failure = self._failure or failure
+        else:
+            if verdict is not None:
+                self._close_gate(verdict)
+
+    def _close_gate(self, wait: admission.Wait) -> None:
+        bench = self.bench
+        self._closed_until = bench.now() + int(wait.seconds * 1000)
+        if wait.reason != self._closed_for:
+            self._closed_for = wait.reason
+            with bench.commit() as commit:
+                commit.event(Happened.NO_ROOM, reason=wait.reason, wait_s=wait.seconds)
+
+    def _done(self, attempt_id: int) -> None:
+        self._busy.pop(attempt_id, None)
+        self.bench.wake.set()
+
+    def _at_rest(self) -> bool:
+        counts = self.bench.ledger.state_counts(self.bench.run.id)
+        return all(count.state in AT_REST or self._held(count.state) for count in counts)
+
+    def _held(self, state: AttemptState) -> bool:
+        """Unsent work does not keep a run going that has to stop."""
+        return self._stop is not None and state in SUBMISSIONS
+
+    def _all_sent(self) -> bool:
+        counts = self.bench.ledger.state_counts(self.bench.run.id)
+        waiting = any(count.state in SUBMISSIONS for count in counts)
+        clear = all(count.state in FINAL | SUBMISSIONS | (IN_FLIGHT & {AttemptState.CREATED}) for count in counts)
+        return clear and (not waiting or self._gate_is_closed())
+
+    def _next_round(self) -> bool:
+        """When all is at rest: settle what no step has, and send again what may still be answered."""
+        bench = self.bench
+        rounds.settle_the_rest(bench)
+        if self._stop is not None or bench.run.state is not RunState.RUNNING:
+            return False
+        return rounds.plan_next_round(bench)
+
+    def _idle_s(self) -> float:
+        """How long nothing is due."""
+        bench, now = self.bench, self.bench.now()
+        instants = [now + 60_000]
+        due_at = bench.ledger.next_due_at(bench.run.id, now)
+        if due_at is not None:
+            instants.append(due_at)
+        if self._closed_until > now:
+            instants.append(self._closed_until)
+        if bench.ledger.attempts_at_work(bench.run.id):
+            instants.append(self._next_poll_at)
+        return max(0.0, (min(instants) - now) / 1000)
+
+    def _end(self) -> RunState:
+        """Write down how this stretch of work ended."""
+        bench = self.bench
+        if self._leaving and not self._at_rest():
+            return bench.run.state
+        quarantined = bench.ledger.attempts_in(bench.run.id, AttemptState.QUARANTINE)
+        stop = self._stop
+        if stop is None and quarantined:
+            names = ", ".join(attempt.tag for attempt in quarantined[:5])
+            stop = RunStops("unclear_submit", f"what became of {len(quarantined)} creates is unknown: {names}")
+        if stop is not None:
+            with bench.commit() as commit:
+                commit.work.move_run(bench.run, RunState.STOPPED, reason=f"{stop.reason}: {stop.message}")
+                commit.event(Happened.RUN_STOPPED, reason=stop.reason, message=stop.message)
+        elif self._at_rest():
+            over = RunState.CANCELLED if bench.run.state is RunState.CANCELLING else RunState.FINISHED
+            what = Happened.RUN_CANCELLED if over is RunState.CANCELLED else Happened.RUN_FINISHED
+            totals = bench.ledger.totals(bench.run.id)
+            with bench.commit() as commit:
+                commit.work.move_run(bench.run, over, at=bench.now())
+                commit.event(what, succeeded=totals.succeeded, failed=totals.row_count - totals.succeeded)
+        self._reload()
+        return bench.run.state
+
+
+def poll_interval_s(bench: Bench, youngest_age_s: float) -> float:
+    """Seconds until the next poll: often while a batch is young, then ever more rarely."""
+    settings = bench.settings
+    return min(settings.poll_cap_s, max(settings.poll_first_s, youngest_age_s / 5))

@@ -1,0 +1,190 @@
+"""From a batch at work to settled rows: poll by listing, fetch every answer file, settle, clean up.
+
+An ended batch is never thrown away unread: expired, cancelled and "failed" batches hold answers that were paid for.
+"""
+
+from __future__ import annotations
+
+from nono.errors import Forbidden, NonoError, NotFound
+from nono.model import Phase, RemoteBatch
+from nono.runs.bench import Bench, backoff_s, file_name, postpone, tag
+from nono.runs.events import Happened
+from nono.runs.ledger import AttemptRow, AttemptState
+from nono.runs.ledger.states import FINAL
+from nono.runs.shards import split_shard
+from nono.runs.submission import abandon, cancel_double
+
+# An ended batch may name its output a little late; so often it is asked again when its counters say there is some.
+LATE_OUTPUT_TRIES = 10
+LATE_OUTPUT_S = 15.0
+# Cleaning up is good manners, not worth holding a run.
+CLEAN_TRIES = 4
+
+
+def poll(bench: Bench) -> None:
+    """Look at every batch at work, through as few pages of the provider's list as show them all.
+
+    The sweep also finds batches with this run's tags that no attempt owns, and cancels them. What the list does not
+    show is asked for by id: listings lag.
+    """
+    waiting = {attempt.batch_id: attempt for attempt in bench.ledger.attempts_at_work(bench.run.id)}
+    if not waiting:
+        return
+    cursor: str | None = None
+    unseen = dict(waiting)
+    while unseen:
+        page, cursor = bench.perform(bench.provider.list_page(cursor))
+        for batch in page:
+            attempt = unseen.pop(batch.id, None)
+            if attempt is not None:
+                see(bench, attempt, batch)
+            elif batch.id not in waiting:
+                _sweep(bench, batch)
+        if cursor is None:
+            break
+    for attempt in unseen.values():
+        check(bench, attempt)
+
+
+def check(bench: Bench, attempt: AttemptRow) -> None:
+    """Ask for one batch by its id."""
+    assert attempt.batch_id is not None
+    try:
+        batch = bench.perform(bench.provider.get(attempt.batch_id))
+    except NotFound as error:
+        if attempt.tries < LATE_OUTPUT_TRIES:
+            postpone(bench, attempt, "poll", error)
+            return
+        with bench.commit() as commit:
+            commit.move(attempt, AttemptState.QUARANTINE, error_message=error.message)
+            commit.event(Happened.QUARANTINED, attempt, reason=f"the provider has no batch {attempt.batch_id} any more")
+        return
+    see(bench, attempt, batch)
+
+
+def see(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None:
+    """Take note of how a batch stands; created → ended, → uploaded or split when it was refused for want of room."""
+    bench.seen[batch.id] = batch
+    done = batch.counts.succeeded + batch.counts.failed if batch.counts else 0
+    if batch.backpressure:
+        _refused_for_room(bench, attempt, batch)
+        return
+    if batch.phase.ended:
+        with bench.commit() as commit:
+            ended = commit.move(
+                attempt,
+                AttemptState.ENDED,
+                native_state=batch.native_state,
+                ended_at=bench.now(),
+                done_requests=done,
+                error_code=batch.errors[0].code if batch.errors else None,
+                error_message=batch.errors[0].message if batch.errors else None,
+            )
+            commit.work.wake_waiting(bench.run.id, bench.now())
+            commit.event(Happened.ENDED, ended, native_state=batch.native_state)
+        return
+    if (batch.native_state, done) != (attempt.native_state, attempt.done_requests):
+        with bench.commit() as commit:
+            commit.keep(attempt, due_in_s=0, native_state=batch.native_state, done_requests=done, tries=0)
+            total = batch.counts.total if batch.counts else None
+            what = Happened.UNKNOWN_STATE if batch.phase is Phase.UNKNOWN else Happened.STATE_SEEN
+            commit.event(what, attempt, native_state=batch.native_state, done=done, total=total)
+
+
+def _refused_for_room(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None:
+    """No room is not a failure: the file stays for the next create, or, too large by itself, the shard is split."""
+    shard = bench.shard(attempt)
+    _, others = bench.ledger.enqueued(bench.run.account, bench.run.model, ahead_of=attempt)
+    limit = batch.backpressure_limit_tokens
+    if limit is not None:
+        with bench.commit() as commit:
+            commit.work.learn_limit(bench.run.account, bench.run.model, limit, bench.now())
+    if others == 0 and shard.requests > 1:
+        split_shard(bench, attempt, shard, limit)
+        return
+    refusals = attempt.refusals + 1
+    wait_s = backoff_s(refusals + 4)
+    with bench.commit() as commit:
+        commit.move(
+            attempt,
+            AttemptState.UPLOADED,
+            due_in_s=wait_s,
+            batch_id=None,
+            native_state=None,
+            created_at=None,
+            expires_at=None,
+            refusals=refusals,
+            tag=tag(bench.run.id, shard.no, attempt.no, refusals),
+        )
+        commit.event(Happened.NO_ROOM, attempt, limit_tokens=limit, wait_s=wait_s)
+
+
+def _sweep(bench: Bench, batch: RemoteBatch) -> None:
+    """Cancel a batch that carries a tag of this run although the attempt has another batch, or was given up."""
+    prefix = file_name(bench.run.id, 0, 0)[: -len("0-0")]
+    if batch.tag is None or not batch.tag.startswith(prefix) or batch.phase.ended or batch.phase is Phase.CANCELLING:
+        return
+    for attempt in bench.ledger.attempts(bench.run.id):
+        if attempt.tag == batch.tag:
+            owned_elsewhere = attempt.batch_id is not None and attempt.batch_id != batch.id
+            if owned_elsewhere or attempt.state in FINAL:
+                cancel_double(bench, attempt, batch)
+            return
+
+
+def fetch(bench: Bench, attempt: AttemptRow) -> None:
+    """ended → fetched: every answer file is on disk, whole."""
+    assert attempt.batch_id is not None
+    shard = bench.shard(attempt)
+    into = bench.folder.answers(bench.file_name(attempt, shard))
+    try:
+        batch = bench.seen.get(attempt.batch_id) or bench.perform(bench.provider.get(attempt.batch_id))
+        if not batch.phase.ended:
+            batch = bench.perform(bench.provider.get(attempt.batch_id))
+        if _output_is_late(batch) and attempt.tries < LATE_OUTPUT_TRIES:
+            bench.seen.pop(attempt.batch_id, None)
+            with bench.commit() as commit:
+                commit.keep(attempt, due_in_s=LATE_OUTPUT_S, tries=attempt.tries + 1)
+            return
+        files = bench.perform(bench.provider.fetch(batch, into))
+    except (NotFound, Forbidden) as error:
+        with bench.commit() as commit:
+            attempt = commit.move(attempt, AttemptState.FETCHED, error_code="answers_gone", error_message=error.message)
+            commit.event(Happened.ANSWERS_GONE, attempt, error=error.message)
+        return
+    except NonoError as error:
+        postpone(bench, attempt, "fetch", error)
+        return
+    with bench.commit() as commit:
+        attempt = commit.move(attempt, AttemptState.FETCHED)
+        commit.event(Happened.FETCHED, attempt, files=len(files), bytes=sum(file.stat().st_size for file in files))
+
+
+def _output_is_late(batch: RemoteBatch) -> bool:
+    """The counters promise answers and no file is named yet."""
+    return not batch.answer_files and batch.counts is not None and batch.counts.succeeded > 0
+
+
+def clean(bench: Bench, attempt: AttemptRow) -> None:
+    """verified → cleaned: what is settled and on disk here need not lie at the provider."""
+    assert attempt.file_id is not None and attempt.batch_id is not None
+    if bench.settings.provider_files == "delete":
+        try:
+            bench.perform(bench.provider.delete_file(attempt.file_id))
+            batch = bench.seen.get(attempt.batch_id) or bench.perform(bench.provider.get(attempt.batch_id))
+            bench.perform(bench.provider.delete_batch(batch))
+        except NotFound:
+            pass
+        except NonoError as error:
+            if attempt.tries < CLEAN_TRIES and error.transient:
+                postpone(bench, attempt, "clean", error)
+                return
+            with bench.commit() as commit:
+                commit.event(Happened.NOT_CLEANED, attempt, error=error.message)
+    bench.seen.pop(attempt.batch_id, None)
+    with bench.commit() as commit:
+        commit.move(attempt, AttemptState.CLEANED)
+        commit.event(Happened.CLEANED, attempt)
+
+
+__all__ = ["abandon", "check", "clean", "fetch", "poll", "see"]

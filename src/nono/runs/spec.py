@@ -1,0 +1,89 @@
+"""What a run was asked to do, as one value: it makes the fingerprint, and is kept beside the run for its resumption.
+
+It holds prompts and schemas, so it lives in the run's private folder and never in the ledger. Keys are not part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from nono.errors import InputError
+from nono.files import whole_file
+from nono.providers import Provider, Task, provider_named
+from nono.runs.bench import Settings
+from nono.runs.folder import RunFolder
+from nono.runs.ledger import LedgerError
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Everything about a run but its data: what to ask whom, and how rows become requests.
+
+    `prompt` is a Jinja2 template; `id_column` names the column with the ids of requests; `images` the columns that hold
+    pictures (URLs or files). `dedupe` None means the default: on for embeddings and at temperature 0.
+    """
+
+    provider: str
+    task: Task
+    prompt: str | None = None
+    id_column: str | None = None
+    images: tuple[str, ...] = ()
+    base_url: str | None = None
+    dedupe: bool | None = None
+    settings: Settings = field(default_factory=Settings)
+
+    @property
+    def sends_once(self) -> bool:
+        """Whether identical requests of the run share one answer."""
+        if self.dedupe is not None:
+            return self.dedupe
+        temperature = (self.task.parameters or {}).get("temperature")
+        return self.task.kind == "embedding" or temperature == 0
+
+    def fingerprint(self, data_fingerprint: str) -> str:
+        """The same for the same data, template, model and parameters: the same work."""
+        asked = [self.provider, msgspec.to_builtins(self.task), self.prompt, self.id_column, self.images, self.base_url]
+        digest = hashlib.sha256(msgspec.json.encode(asked, order="deterministic"))
+        digest.update(data_fingerprint.encode())
+        return digest.hexdigest()[:32]
+
+    def save(self, folder: RunFolder) -> None:
+        with whole_file(folder.task_file, mode=0o600) as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(msgspec.json.format(msgspec.json.encode(self), indent=1))
+
+
+def load_spec(folder: RunFolder) -> RunSpec:
+    """The spec of a planned run. Raises LedgerError if its folder is gone or damaged."""
+    try:
+        return msgspec.json.decode(folder.task_file.read_bytes(), type=RunSpec)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise LedgerError(
+            f"{folder.task_file}: {error}", hint="the run's folder is damaged; `nono purge` forgets the run"
+        ) from error
+
+
+def provider_and_model(model: str) -> tuple[Provider, str]:
+    """`openai/gpt-4o-mini` as a provider and the model's name there. Raises InputError."""
+    name, slash, rest = model.partition("/")
+    if not slash or not rest:
+        raise InputError(
+            f"model {model!r} names no provider", hint="write provider/model, for example openai/gpt-4o-mini"
+        )
+    return provider_named(name), rest
+
+
+def json_schema(schema: Any) -> Mapping[str, Any] | None:
+    """A JSON Schema from a pydantic model, a mapping, or None. Raises InputError for anything else."""
+    if schema is None or isinstance(schema, Mapping):
+        return schema
+    if hasattr(schema, "model_json_schema"):
+        made: Mapping[str, Any] = schema.model_json_schema()
+        return made
+    raise InputError(f"a schema is a pydantic model or a mapping, not {type(schema).__name__}")

@@ -1,0 +1,311 @@
+"""From a shard file to a batch, never two: intent first, one POST, and where its answer is lost, the provider's list.
+
+Creating a batch is not idempotent and has no idempotency key at either provider. So the intent is committed with the
+tag that travels inside the batch; the POST goes out once; and whatever is unclear afterwards is settled by asking: list
+all batches for the tag (`reconcile`), then delete the input file so that a create which is still under way runs nothing
+(`fence`), look once more, and only then make a new attempt with a new file. What cannot be asked is never guessed: it
+waits for a person (`quarantine`, `nono resolve`).
+"""
+
+from __future__ import annotations
+
+from nono.errors import (
+    AnswerLost,
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    KeyRefused,
+    NonoError,
+    NotFound,
+    NotSent,
+    OutOfQuota,
+    ProviderError,
+    RateLimited,
+)
+from nono.model import RemoteBatch
+from nono.runs import admission
+from nono.runs.bench import Bench, RunStops, backoff_s, postpone, tag
+from nono.runs.events import Happened
+from nono.runs.ledger import AttemptRow, AttemptState
+from nono.runs.shards import split_shard
+
+# "Cannot find file" right after an upload is lag in the provider's storage, so often at least.
+FILE_LAG_TRIES = 6
+# Answers that say what the request is, not how the provider feels.
+PERMANENT = (InvalidRequest, NotFound, Forbidden, Conflict)
+# While a lost create is looked for, this often.
+LOOK_EVERY_S = 5.0
+
+
+def begin_upload(bench: Bench, attempt: AttemptRow) -> admission.Wait | None:
+    """planned → file_intent → uploaded; only when the batch has a chance to be created soon: files do not live long."""
+    with bench.admission:
+        verdict = _admit(bench, attempt)
+        if verdict is not admission.GRANTED:
+            return verdict
+        with bench.commit() as commit:
+            attempt = commit.move(attempt, AttemptState.FILE_INTENT)
+    _upload(bench, attempt)
+    return None
+
+
+def resume_upload(bench: Bench, attempt: AttemptRow) -> None:
+    """file_intent → uploaded, when an upload may have arrived already: it is looked for by its name first."""
+    shard = bench.shard(attempt)
+    name = bench.file_name(attempt, shard)
+    try:
+        found = bench.perform(bench.provider.find_file(name))
+        if found is not None and found.size_bytes == shard.file_bytes:
+            _uploaded(bench, attempt, found.id, shard.file_bytes)
+            return
+        if found is not None:
+            bench.perform(bench.provider.delete_file(found.id))
+    except NonoError as error:
+        _upload_failed(bench, attempt, error)
+        return
+    _upload(bench, attempt)
+
+
+def _upload(bench: Bench, attempt: AttemptRow) -> None:
+    shard = bench.shard(attempt)
+    path = bench.folder.shard_file(shard.no)
+    try:
+        file = bench.perform(bench.provider.upload(path, name=bench.file_name(attempt, shard)))
+    except NonoError as error:
+        _upload_failed(bench, attempt, error)
+        return
+    _uploaded(bench, attempt, file.id, shard.file_bytes)
+
+
+def _uploaded(bench: Bench, attempt: AttemptRow, file_id: str, file_bytes: int) -> None:
+    with bench.commit() as commit:
+        attempt = commit.move(attempt, AttemptState.UPLOADED, file_id=file_id)
+        commit.event(Happened.UPLOADED, attempt, file_id=file_id, bytes=file_bytes)
+
+
+def _upload_failed(bench: Bench, attempt: AttemptRow, error: NonoError) -> None:
+    _stop_if_account_is_refused(error)
+    if isinstance(error, InvalidRequest):
+        _refuse(bench, attempt, error.code or "upload_refused", error.message)
+    else:
+        postpone(bench, attempt, "upload", error)
+
+
+def submit(bench: Bench, attempt: AttemptRow) -> admission.Wait | None:
+    """uploaded → create_intent → created | uploaded | refused | reconcile: the one POST of this intent."""
+    with bench.admission:
+        verdict = _admit(bench, attempt)
+        if verdict is not admission.GRANTED:
+            return verdict
+        with bench.commit() as commit:
+            attempt = commit.move(attempt, AttemptState.CREATE_INTENT, tries=attempt.tries)
+            commit.event(Happened.CREATE_SENT, attempt, tag=attempt.tag)
+    assert attempt.file_id is not None
+    try:
+        batch = bench.perform(bench.provider.create(file_id=attempt.file_id, task=bench.task, tag=attempt.tag))
+    except (NotSent, RateLimited, KeyRefused, OutOfQuota, *PERMANENT) as error:
+        _without_effect(bench, attempt, error)
+    except NonoError as error:
+        _unclear(bench, attempt, error)
+    else:
+        _created(bench, attempt, batch, Happened.CREATED)
+    return None
+
+
+def _admit(bench: Bench, attempt: AttemptRow) -> admission.Wait | None:
+    """GRANTED if the shard may go on; the wait that it needs; or None when it is being split instead."""
+    shard = bench.shard(attempt)
+    match admission.decide(bench, attempt, shard):
+        case admission.Stop(reason, message):
+            raise RunStops(reason, message, hint="raise the limit and run `nono resume`")
+        case admission.Halve(limit):
+            split_shard(bench, attempt, shard, limit)
+            return None
+        case verdict:
+            return verdict
+
+
+def _without_effect(bench: Bench, attempt: AttemptRow, error: NonoError) -> None:
+    """The provider (or the network) said no before anything happened: back to the uploaded file, or the end."""
+    if isinstance(error, PERMANENT) and not (_names_a_missing_file(error) and attempt.tries < FILE_LAG_TRIES):
+        _refuse(bench, attempt, error.code or "create_refused", error.message)
+        return
+    # A single 429 may be about the pace of requests; only from the third on is it about the shard.
+    no_room = isinstance(error, RateLimited) and attempt.tries >= 2
+    wait_s = backoff_s(attempt.tries, getattr(error, "retry_after_s", None))
+    with bench.commit() as commit:
+        commit.move(
+            attempt,
+            AttemptState.UPLOADED,
+            due_in_s=wait_s,
+            tries=attempt.tries + 1,
+            refusals=attempt.refusals + no_room,
+        )
+        commit.event(Happened.CREATE_WITHOUT_EFFECT, attempt, error=error.message, wait_s=wait_s)
+    _stop_if_account_is_refused(error)
+
+
+def _names_a_missing_file(error: ProviderError) -> bool:
+    text = error.message.lower()
+    return "file" in text and any(sign in text for sign in ("cannot find", "not found", "no such", "not exist"))
+
+
+def _unclear(bench: Bench, attempt: AttemptRow, error: NonoError) -> None:
+    with bench.commit() as commit:
+        attempt = commit.move(attempt, AttemptState.RECONCILE)
+        commit.event(Happened.CREATE_UNCLEAR, attempt, error=error.message)
+
+
+def resume_create(bench: Bench, attempt: AttemptRow) -> None:
+    """create_intent → reconcile: this process did not send that POST, so what became of it is unknown."""
+    _unclear(bench, attempt, AnswerLost("the process ended between the intent and the answer"))
+
+
+def reconcile(bench: Bench, attempt: AttemptRow) -> None:
+    """reconcile → created, if the list has the batch; → fence, when it has not after `reconcile_s`."""
+    if not _adopt_if_listed(bench, attempt, "reconcile"):
+        return
+    age_s = (bench.now() - attempt.since) / 1000
+    with bench.commit() as commit:
+        if age_s < bench.settings.reconcile_s:
+            commit.keep(attempt, due_in_s=min(LOOK_EVERY_S, bench.settings.reconcile_s - age_s), tries=0)
+            return
+        attempt = commit.move(attempt, AttemptState.FENCE)
+        commit.event(Happened.FENCE_RAISED, attempt, file_id=attempt.file_id)
+
+
+def fence(bench: Bench, attempt: AttemptRow) -> None:
+    """fence → fenced: the input file is deleted, until the provider says that it is gone."""
+    assert attempt.file_id is not None
+    try:
+        bench.perform(bench.provider.delete_file(attempt.file_id))
+    except NonoError as error:
+        _look_later_or_ask(bench, attempt, "fence", error)
+        return
+    with bench.commit() as commit:
+        commit.move(attempt, AttemptState.FENCED)
+
+
+def watch_fence(bench: Bench, attempt: AttemptRow) -> None:
+    """fenced → created, if the batch shows up late; → abandoned and a new attempt, when `fence_s` has passed."""
+    if not _adopt_if_listed(bench, attempt, "fenced"):
+        return
+    age_s = (bench.now() - attempt.since) / 1000
+    if age_s < bench.settings.fence_s:
+        with bench.commit() as commit:
+            commit.keep(attempt, due_in_s=min(LOOK_EVERY_S * 3, bench.settings.fence_s - age_s), tries=0)
+        return
+    abandon(bench, attempt, "no batch within the fence")
+
+
+def abandon(bench: Bench, attempt: AttemptRow, reason: str) -> None:
+    """Give an attempt up and make the next one, with a new file, in the same transaction."""
+    shard = bench.shard(attempt)
+    with bench.commit() as commit:
+        commit.move(attempt, AttemptState.ABANDONED, batch_id=None)
+        commit.event(Happened.ABANDONED, attempt, reason=reason)
+        number = attempt.no + 1
+        commit.work.insert_attempt(
+            bench.run.id, shard.id, no=number, tag=tag(bench.run.id, shard.no, number, 0), due_at=bench.now()
+        )
+
+
+def _adopt_if_listed(bench: Bench, attempt: AttemptRow, step: str) -> bool:
+    """Look through all of the provider's batches for this attempt's. True if the whole list has none."""
+    try:
+        matches = find_batches(bench, attempt)
+    except NonoError as error:
+        _look_later_or_ask(bench, attempt, step, error)
+        return False
+    if not matches:
+        return True
+    oldest, *doubles = sorted(matches, key=lambda batch: (batch.created_at is None, batch.created_at, batch.id))
+    _created(bench, attempt, oldest, Happened.ADOPTED)
+    for double in doubles:
+        cancel_double(bench, attempt, double)
+    return False
+
+
+def find_batches(bench: Bench, attempt: AttemptRow) -> list[RemoteBatch]:
+    """Every batch at the provider that this attempt's create made: by tag, or by input file where no tag came back.
+
+    All pages, never a time window: clocks differ, and a batch that is overlooked is paid twice.
+    """
+    found: dict[str, RemoteBatch] = {}
+    cursor: str | None = None
+    while True:
+        page, cursor = bench.perform(bench.provider.list_page(cursor))
+        for batch in page:
+            by_file = batch.tag is None and batch.input_file_id == attempt.file_id
+            if batch.tag == attempt.tag or by_file:
+                found[batch.id] = batch
+        if cursor is None:
+            return list(found.values())
+
+
+def cancel_double(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None:
+    """Stop a second batch of the same attempt, and say so."""
+    if batch.phase.ended:
+        return
+    try:
+        bench.perform(bench.provider.cancel(batch.id))
+    except NonoError as error:
+        with bench.commit() as commit:
+            commit.event(Happened.TROUBLE, attempt, step="cancel_double", error=error.message, batch_id=batch.id)
+        return
+    with bench.commit() as commit:
+        commit.event(Happened.DOUBLE_CANCELLED, attempt, batch_id=batch.id)
+
+
+def _look_later_or_ask(bench: Bench, attempt: AttemptRow, step: str, error: NonoError) -> None:
+    """The provider cannot be asked now; after long enough, a person decides."""
+    _stop_if_account_is_refused(error)
+    if attempt.tries < bench.settings.patience:
+        postpone(bench, attempt, step, error)
+        return
+    with bench.commit() as commit:
+        commit.move(attempt, AttemptState.QUARANTINE, error_message=error.message)
+        commit.event(Happened.QUARANTINED, attempt, reason=error.message)
+
+
+def _created(bench: Bench, attempt: AttemptRow, batch: RemoteBatch, how: Happened) -> None:
+    bench.seen[batch.id] = batch
+    now = bench.now()
+    with bench.commit() as commit:
+        attempt = commit.move(
+            attempt,
+            AttemptState.CREATED,
+            batch_id=batch.id,
+            native_state=batch.native_state,
+            created_at=now,
+            expires_at=int(batch.expires_at.timestamp() * 1000) if batch.expires_at else None,
+        )
+        commit.event(how, attempt, batch_id=batch.id)
+
+
+def _refuse(bench: Bench, attempt: AttemptRow, code: str, message: str) -> None:
+    with bench.commit() as commit:
+        commit.move(attempt, AttemptState.REFUSED, error_code=code, error_message=message)
+        commit.event(Happened.REFUSED, attempt, code=code, error=message)
+
+
+def _stop_if_account_is_refused(error: NonoError) -> None:
+    """No other shard will fare better with this key or this account's money."""
+    if isinstance(error, KeyRefused):
+        raise RunStops("key_refused", error.message) from error
+    if isinstance(error, OutOfQuota):
+        raise RunStops("out_of_quota", error.message) from error
+
+
+__all__ = [
+    "abandon",
+    "begin_upload",
+    "cancel_double",
+    "fence",
+    "find_batches",
+    "reconcile",
+    "resume_create",
+    "resume_upload",
+    "submit",
+    "watch_fence",
+]

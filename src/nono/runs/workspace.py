@@ -1,0 +1,56 @@
+"""The workspace: one ledger and the folders of its runs; finds a run by what a person calls it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from nono.errors import InputError
+from nono.runs.folder import RunFolder, private_folder, run_folder, workspace
+from nono.runs.ledger import Ledger, RunRow, RunState
+
+# Lower-case letters and digits that cannot be mistaken for one another when read aloud.
+_ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
+_ID_LENGTH = 10
+
+
+class Workspace:
+    """One opened workspace folder (`NONO_HOME`, default `.nono`)."""
+
+    def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
+        self.home: Path = workspace(home)
+        private_folder(self.home)
+        self.ledger = Ledger(self.home / "ledger.db")
+
+    def folder(self, run_id: str) -> RunFolder:
+        return run_folder(self.home, run_id)
+
+    def find(self, name: str | None = None) -> RunRow:
+        """A run by its name, its id or its beginning; without one, the newest that is not over, or the newest.
+
+        Raises InputError if there is none, or if the name fits several runs that are not over.
+        """
+        if name is None:
+            runs = self.ledger.runs()
+            if not runs:
+                raise InputError(
+                    f"no runs in {self.home}", hint="`nono run` makes one; NONO_HOME chooses the workspace"
+                )
+            return next((run for run in runs if run.state not in (RunState.FINISHED, RunState.CANCELLED)), runs[0])
+        found = self.ledger.runs_named(name)
+        exact = [run for run in found if name in (run.id, run.name)]
+        chosen = exact or found
+        if not chosen:
+            raise InputError(f"no run called {name!r} in {self.home}", hint="`nono ls` lists them")
+        if len(chosen) > 1 and not exact:
+            raise InputError(f"{name!r} fits {len(chosen)} runs: {', '.join(run.id for run in chosen[:5])}")
+        return chosen[0]
+
+    def close(self) -> None:
+        self.ledger.close()
+
+
+def new_run_id() -> str:
+    """An opaque id: it goes to the provider inside tags and file names, and says nothing about the data."""
+    return "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))

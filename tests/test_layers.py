@@ -1,0 +1,105 @@
+"""The layers hold: nothing imports upward, and the light core stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "nono"
+
+# Layer → what it may import of nono, besides itself. `docs/architecture.md` shows the same table in words.
+VALUES = {"errors", "secret", "model"}
+DESCRIBED = VALUES | {"exchange", "retry", "download", "waiting", "jsonl", "files", "facts"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "secret": set(),
+    "model": VALUES,
+    "exchange": VALUES,
+    "retry": DESCRIBED,
+    "download": DESCRIBED,
+    "waiting": DESCRIBED,
+    "jsonl": DESCRIBED,
+    "files": DESCRIBED,
+    "facts": DESCRIBED,
+    "webhooks": DESCRIBED,
+    "transport": DESCRIBED,
+    "models": DESCRIBED,
+    "providers": DESCRIBED,
+    "datasets": DESCRIBED,
+    "runs": DESCRIBED | {"transport", "providers", "datasets", "webhooks"},
+    "server": DESCRIBED | {"transport", "providers", "models"},
+    "connector": DESCRIBED | {"transport", "providers"},
+    "cli": DESCRIBED | {"transport", "providers", "datasets", "runs", "server", "models", "connector", "webhooks"},
+    "__init__": {"connector", "errors", "model", "runs"},
+}
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "nono" and len(parts) > 1:
+                found.add(parts[1])
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_module_imports_only_from_the_layers_below_it(path: Path) -> None:
+    own = layer(path)
+    assert imports(path) - ALLOWED[own] - {own} == set()
+
+
+@pytest.mark.parametrize(("provider", "word"), [("openai", "openai"), ("gemini", "gemini")])
+def test_only_a_providers_own_folder_asks_for_it_by_name(provider: str, word: str) -> None:
+    for path in SOURCE.joinpath("runs").rglob("*.py"):
+        assert f'== "{word}"' not in path.read_text(), path
+
+
+def test_only_the_ledger_sees_sqlite_among_the_runs() -> None:
+    for path in SOURCE.joinpath("runs").rglob("*.py"):
+        if "ledger" not in path.parts:
+            assert "sqlite3" not in path.read_text(), path
+
+
+def loaded_by(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+
+
+HEAVY = {"httpx2", "msgspec", "jinja2", "pydantic", "starlette", "uvicorn", "pyarrow", "numpy", "sqlite3", "openai"}
+
+
+def test_import_nono_loads_nothing_but_itself() -> None:
+    assert loaded_by("import nono") & (HEAVY | {"click", "rich", "asyncio"}) == set()
+
+
+def test_the_help_page_loads_click_and_nothing_heavy() -> None:
+    code = "import sys; sys.argv = ['nono', '--help']; from nono.cli import main; main()"
+    loaded = loaded_by(code)
+    assert "click" in loaded
+    assert loaded & (HEAVY | {"rich", "asyncio", "google"}) == set()
+
+
+def test_every_public_name_exists() -> None:
+    import nono
+
+    for name in nono.__all__:
+        assert getattr(nono, name) is not None
