@@ -166,17 +166,21 @@ def list_page(limit: int = DEFAULT_PAGE, after: str | None = None) -> Flow[Page]
 
 
 def list_batches(limit: int = DEFAULT_PAGE, after: str | None = None) -> Flow[Page]:
-    """The `limit` newest batches after a cursor; more than one call where the service's page is smaller."""
+    """The `limit` newest batches after a cursor: one call, or as many as full pages of the service are needed.
+
+    A service may give fewer than it was asked for and still have more: the result's `after` tells.
+    """
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise InputError(f"limit is {limit!r}", hint="a whole number from 1; iter_batches() gives all batches")
     most = FACTS.number("limits.page_size")
     found: list[Batch] = []
-    while True:
-        page = yield from list_page(min(most, limit - len(found)), after)
+    for asked in range(0, limit, most):
+        page = yield from list_page(min(most, limit - asked), after)
         found += page
-        if not page.has_more or page.after == after or len(found) >= limit:
-            return Page(found, after=page.after if page.after != after else None)
+        if page.after is None or page.after == after:
+            return Page(found)
         after = page.after
+    return Page(found, after=after)
 
 
 def cancel_batch(batch_id: str) -> Flow[Batch]:
