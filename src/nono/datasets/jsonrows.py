@@ -250,5 +250,15 @@ _KINDS = {
 }
 
 
+def _where(error: BadLine) -> str:
+    """Column and reason of a line that is not JSON."""
+    match error.__cause__:
+        case json.JSONDecodeError() as cause:
+            return f"column {cause.colno}: not JSON: {cause.msg}"
+        case UnicodeDecodeError() as cause:
+            return f"column {cause.start + 1}: not UTF-8 (byte 0x{cause.object[cause.start]:02x})"
+    return error.message
+
+
 def _kind(value: Any) -> str:
     return _KINDS.get(type(value), "an object")

@@ -1,0 +1,232 @@
+"""Parts as they are written: rows kept, requests put into a shard file, until one of the limits is reached.
+
+Rows that ask what an earlier row asked are borrowed: kept like all others, but their answer is the first one's.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nono.datasets import Batch
+from nono.files import whole_file
+from nono.runs.encoding import Lines
+from nono.runs.kept import RowKeeper, write_borrowed
+
+# Distinct repeated requests that dedupe remembers (some 200 bytes each); what repeats beyond them is sent again.
+REMEMBERED = 500_000
+
+
+class PlannedPart(msgspec.Struct, frozen=True):
+    """Rows `first_row` to `first_row + row_count`, and the shard with their requests.
+
+    `tokens` is an estimate of the input tokens. `requests` is 0 where every row is borrowed: then there is no shard
+    file. `borrows_from` are the parts whose results have to be there before this one's are complete (may name itself).
+    """
+
+    no: int
+    first_row: int
+    row_count: int
+    requests: int
+    file_bytes: int
+    tokens: int
+    borrows_from: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PartLimits:
+    """What one part may hold; None where nothing is known. `inputs` are texts to embed: a request may have many."""
+
+    rows: int
+    requests: int
+    file_bytes: int
+    inputs: int | None
+    tokens: int | None
+    file_bytes_source: str
+
+
+class PartWriter:
+    """Writes parts one after the other; removes them all if its block raises.
+
+    `twice` are the hashes of the requests that repeat.
+    """
+
+    def __init__(
+        self, limits: PartLimits, shards_into: Path | None, rows_into: Path | None, twice: frozenset[int]
+    ) -> None:
+        self._limits = limits
+        self._shards_into = shards_into
+        self._rows_into = rows_into
+        self._twice = twice
+        self._first_rows: dict[bytes, int] = {}
+        self._planned: list[PlannedPart] = []
+        self._open: _OpenPart | None = None
+        self.borrowed = 0
+        self.warnings: tuple[str, ...] = ()
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
+            return
+        if self._open is not None:
+            self._open.abandon()
+        for part in self._planned:
+            for folder in (self._shards_into, self._rows_into):
+                for path in folder.glob(f"{part.no:06}.*") if folder else ():
+                    path.unlink()
+
+    def add(self, batch: Batch, made: Lines) -> None:
+        """Append a batch of rows, over as many parts as it takes."""
+        kept = 0
+        for start, stop, first_row in self._stretches(batch, made):
+            while start < stop:
+                part = self._open or self._begin(batch.first + start)
+                if first_row is None:
+                    start += part.add(made, start, stop)
+                else:
+                    start += part.borrow(self._part_and_index(first_row))
+                if start < stop:
+                    part.keep(batch, kept, start)
+                    kept = start
+                    self._close()
+        if self._open is not None:
+            self._open.keep(batch, kept, batch.size)
+
+    def finish(self) -> list[PlannedPart]:
+        self._close()
+        return self._planned
+
+    def _stretches(self, batch: Batch, made: Lines) -> Iterator[tuple[int, int, int | None]]:
+        """Stretches of rows with requests of their own, and single borrowed rows with the row they borrow from."""
+        start = 0
+        if self._twice:
+            for at, key in enumerate(made.keys):
+                if hash(key) not in self._twice:
+                    continue
+                first_row = self._first_row(key, batch.first + at)
+                if first_row is not None:
+                    if start < at:
+                        yield start, at, None
+                    yield at, at + 1, first_row
+                    self.borrowed += 1
+                    start = at + 1
+        if start < batch.size:
+            yield start, batch.size, None
+
+    def _first_row(self, key: bytes, row: int) -> int | None:
+        """The earlier row with this request, or None if this is the first one."""
+        digest = blake2b(key, digest_size=16).digest()
+        first_row = self._first_rows.get(digest)
+        if first_row is None:
+            if len(self._first_rows) < REMEMBERED:
+                self._first_rows[digest] = row
+            else:
+                forgot = "what else repeats is sent as often as it stands there"
+                self.warnings = (f"{REMEMBERED:,} different repeated requests are remembered; {forgot}",)
+        return first_row
+
+    def _part_and_index(self, row: int) -> tuple[int, int]:
+        number = bisect_right(self._planned, row, key=lambda part: part.first_row) - 1
+        part: PlannedPart | _OpenPart | None = self._open
+        if part is None or row < part.first_row:
+            part = self._planned[number]
+        return part.no, row - part.first_row
+
+    def _begin(self, first_row: int) -> _OpenPart:
+        self._open = _OpenPart(len(self._planned), first_row, self._limits, self._shards_into, self._rows_into)
+        return self._open
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self._planned.append(self._open.close())
+            self._open = None
+
+
+class _OpenPart:
+    """The part that is being written."""
+
+    def __init__(
+        self, no: int, first_row: int, limits: PartLimits, shards_into: Path | None, rows_into: Path | None
+    ) -> None:
+        self.no = no
+        self.first_row = first_row
+        self._limits = limits
+        self._rows_into = rows_into
+        self._shard_path = shards_into / f"{no:06}.jsonl" if shards_into else None
+        self._files = ExitStack()
+        self._keeper = self._files.enter_context(RowKeeper(rows_into, no)) if rows_into else None
+        self._shard: Any = None
+        self._rows = self._requests = self._bytes = self._inputs = self._tokens = 0
+        # Index of a borrowed row -> part and index of the row whose answer it gets.
+        self._borrowed: dict[int, tuple[int, int]] = {}
+
+    def add(self, made: Lines, start: int, stop: int) -> int:
+        """Take as many of the rows as fit, at least one if the part is empty; returns how many."""
+        count = self._room(made, start, stop)
+        if count == 0:
+            return 0
+        lines = made.lines[start : start + count]
+        if self._shard_path is not None:
+            if self._shard is None:
+                self._shard = self._files.enter_context(whole_file(self._shard_path, mode=0o600))
+            self._shard.write(b"\n".join(lines) + b"\n")
+        self._rows += count
+        self._requests += count
+        self._bytes += sum(map(len, lines)) + count
+        self._tokens += sum(made.tokens[start : start + count])
+        self._inputs += sum(made.inputs[start : start + count]) if made.inputs is not None else count
+        return count
+
+    def _room(self, made: Lines, start: int, stop: int) -> int:
+        limits = self._limits
+        count = min(stop - start, limits.requests - self._requests, limits.rows - self._rows)
+        taken = slice(start, start + count)
+        inputs = made.inputs if made.inputs is not None else [1] * len(made.lines)
+        for sizes, used, limit in (
+            ([len(line) + 1 for line in made.lines[taken]], self._bytes, limits.file_bytes),
+            (made.tokens[taken], self._tokens, limits.tokens),
+            (inputs[taken], self._inputs, limits.inputs),
+        ):
+            if limit is not None and used + sum(sizes) > limit:
+                count = min(count, bisect_right(list(accumulate(sizes)), limit - used))
+        return max(count, 0 if self._rows else 1)
+
+    def borrow(self, source: tuple[int, int]) -> int:
+        """Take one row that has another's answer; 0 if the part is full."""
+        if self._rows >= self._limits.rows:
+            return 0
+        self._borrowed[self._rows] = source
+        self._rows += 1
+        return 1
+
+    def keep(self, batch: Batch, start: int, stop: int) -> None:
+        if self._keeper is not None and start < stop:
+            self._keeper.keep(batch if stop - start == batch.size else batch.cut(start, stop))
+
+    def close(self) -> PlannedPart:
+        self._files.close()
+        if self._borrowed and self._rows_into is not None:
+            write_borrowed(self._rows_into, self.no, self._borrowed)
+        return PlannedPart(
+            no=self.no,
+            first_row=self.first_row,
+            row_count=self._rows,
+            requests=self._requests,
+            file_bytes=self._bytes,
+            tokens=self._tokens,
+            borrows_from=tuple(sorted({part for part, _ in self._borrowed.values()})),
+        )
+
+    def abandon(self) -> None:
+        """Close without leaving a file behind."""
+        self._files.__exit__(InterruptedError, InterruptedError(), None)
