@@ -519,6 +519,8 @@ def _upload(
 
 def _target(output_path: StrPath) -> Path:
     path = Path(output_path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder", hint="output_path names a file")
     if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}", hint="make it first")
+        raise InputError(f"{path}: the folder {path.parent} does not exist", hint="make it first")
     return path

@@ -91,7 +91,9 @@ def cancel(name: str) -> Flow[Job]:
     The service answers at once and stops as well as it can; a job may still end otherwise.
     """
     try:
-        raise_for((yield Call("POST", f"{job_path(name)}:cancel", content=())), f"cancelling {name}")
+        raise_for(
+            (yield Call("POST", f"{job_path(name)}:cancel", content=(), final=frozenset({409}))), f"cancelling {name}"
+        )
     except (InvalidRequest, Conflict):
         job = yield from get(name)
         if not job.complete:

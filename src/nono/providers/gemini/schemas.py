@@ -102,7 +102,7 @@ def _settled(schema: dict[str, Any]) -> dict[str, Any]:
             endless = True
         elif name in definitions and not endless:
             return settle(definitions[name] | {word: node[word] for word in node if word != "$ref"}, (*chain, name))
-        if "$ref" in node and len(node) > 1:
+        if "$ref" in node and any(not word.startswith("$") for word in node):
             node = {"anyOf": [{"$ref": node.pop("$ref")}]} | node
         for word in ("items", "anyOf", "oneOf", "allOf", "prefixItems", "additionalProperties"):
             if word in node:

@@ -131,6 +131,8 @@ def request_error(error: Any) -> RequestError:
     if not isinstance(error, Mapping):
         return RequestError(code="UNKNOWN", message=_one_line(error) or "no message", retryable=False)
     code, name = _number(error.get("code")), error.get("status")
+    if code is None and isinstance(error.get("code"), str):
+        name = name or error["code"]  # some writers put the name there
     known = (_BY_NAME.get(name) if isinstance(name, str) else None) or CODES.get(code or 0) or _BY_HTTP.get(code or 0)
     message = _one_line(error.get("message")) or "no message"
     if known is None:

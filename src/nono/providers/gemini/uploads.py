@@ -60,6 +60,7 @@ def upload(
             "x-goog-upload-file-name": _header_text(path.name),
         },
         json={"file": {**about, "mime_type": mime_type, "size_bytes": size_bytes}},
+        final=frozenset({409}),  # a file of that name is there: no wait makes it go away
     )
     try:
         for _ in range(_POLICY.tries):

@@ -8,7 +8,7 @@ counters, its source), and both spellings of everything are read: `BATCH_STATE_*
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -98,8 +98,8 @@ class Job:
     update_time: datetime | None = None
     error: JobError | None = None
     completion_stats: CompletionStats | None = None
-    done_flag: bool = False
-    raw: Any = None
+    operation_done: bool = field(default=False, repr=False)
+    raw: Any = field(default=None, repr=False)
 
     @property
     def phase(self) -> Phase:
@@ -108,7 +108,7 @@ class Job:
         A state never heard of is not the end, unless the operation itself says `done`.
         """
         phase = PHASES.get(self.state, Phase.UNKNOWN)
-        if phase is Phase.UNKNOWN and self.done_flag:
+        if phase is Phase.UNKNOWN and self.operation_done:
             return Phase.PARTIAL if self.dest else Phase.FAILED
         return phase
 
@@ -181,7 +181,7 @@ class File:
     sha256_hash: str | None = None
     uri: str | None = None
     state: str | None = None
-    raw: Any = None
+    raw: Any = field(default=None, repr=False)
 
 
 def parse_job(operation: Any) -> Job:
@@ -206,7 +206,7 @@ def parse_job(operation: Any) -> Job:
         update_time=parse_time(_pick(metadata, "updateTime", "update_time")),
         error=error,
         completion_stats=_parse_stats(_pick(metadata, "batchStats", "batch_stats")),
-        done_flag=done,
+        operation_done=done,
         raw=operation,
     )
 
