@@ -33,7 +33,7 @@ from nono.errors import (
 from nono.exchange import adrive, drive
 from nono.model import Request
 from nono.providers.openai import flows, harvest
-from nono.providers.openai.account import account_from_settings
+from nono.providers.openai.account import account_from_settings, client_timeout_s
 from nono.retry import retrying
 from nono.transport import AsyncSender, Sender
 
@@ -281,6 +281,13 @@ def test_a_clients_organization_and_own_headers_are_taken_over(service: Double) 
         assert "X-Team" not in repr(it._account)
     headers = service.seen[0].headers
     assert (headers["openai-organization"], headers["openai-project"], headers["x-team"]) == ("o", "p", "a")
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [({}, 600.0), ({"timeout": 7}, 7.0), ({"timeout": httpx2.Timeout(5, read=9)}, 9.0)]
+)
+def test_a_clients_patience_is_taken_over(given: dict[str, Any], seconds: float) -> None:
+    assert client_timeout_s(openai.OpenAI(api_key=KEY, **given)) == seconds
 
 
 def test_what_is_no_client_is_refused() -> None:

@@ -19,7 +19,7 @@ from nono.errors import AnswerLost, InputError, NonoError, ProviderUnavailable, 
 from nono.exchange import Account, Flow, Work
 from nono.model import Request
 from nono.providers.openai import bodies, flows, harvest
-from nono.providers.openai.account import account_from_client, account_from_settings
+from nono.providers.openai.account import account_from_client, account_from_settings, client_timeout_s
 from nono.providers.openai.check import check
 from nono.providers.openai.wire import Batch, File, Page
 from nono.waiting import wait_until_ended
@@ -34,7 +34,7 @@ class OpenAIBatchService(SyncService, OpenAIRequests):
 
     The key comes from `api_key`, then OPENAI_API_KEY; the address from `base_url`, then OPENAI_BASE_URL, then OpenAI;
     OPENAI_ORG_ID and OPENAI_PROJECT_ID are honoured. `client` is an official SDK client (`OpenAI`, `AsyncOpenAI`, or
-    their Azure kin) whose key, address and headers are taken over. `timeout_s` is how long one answer may take.
+    their Azure kin) whose key, address, headers and timeout are taken over. `timeout_s` is how long one answer may take.
 
     Raises MissingKey.
     """
@@ -47,7 +47,7 @@ class OpenAIBatchService(SyncService, OpenAIRequests):
         client: Any = None,
         timeout_s: float | None = None,
     ) -> None:
-        super().__init__(_account(api_key, base_url, client), timeout_s=timeout_s)
+        super().__init__(_account(api_key, base_url, client), timeout_s=_timeout_s(timeout_s, client))
 
     def upload_file(self, file_path: StrPath, *, expires_after: Seconds | None = None, check: bool = True) -> File:
         """Check a JSONL file and upload it for batches; the returned file's `id` is what `create_batch` wants.
@@ -187,7 +187,7 @@ class AsyncOpenAIBatchService(AsyncService, OpenAIRequests):
         client: Any = None,
         timeout_s: float | None = None,
     ) -> None:
-        super().__init__(_account(api_key, base_url, client), timeout_s=timeout_s)
+        super().__init__(_account(api_key, base_url, client), timeout_s=_timeout_s(timeout_s, client))
 
     async def upload_file(
         self, file_path: StrPath, *, expires_after: Seconds | None = None, check: bool = True
@@ -284,6 +284,10 @@ def _account(api_key: str | None, base_url: str | None, client: Any) -> Account:
     if client is not None:
         return account_from_client(client, api_key=api_key, base_url=base_url)
     return account_from_settings(api_key=api_key, base_url=base_url)
+
+
+def _timeout_s(timeout_s: float | None, client: Any) -> float | None:
+    return client_timeout_s(client) if timeout_s is None else timeout_s
 
 
 def _page_size() -> int:

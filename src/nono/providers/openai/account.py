@@ -73,6 +73,13 @@ def account_from_client(client: Any, *, api_key: str | None = None, base_url: st
     )
 
 
+def client_timeout_s(client: Any) -> float | None:
+    """How long a client waits for one answer, or None if it does not say."""
+    timeout = getattr(client, "timeout", None)
+    seconds = getattr(timeout, "read", timeout)
+    return float(seconds) if isinstance(seconds, int | float) and not isinstance(seconds, bool) else None
+
+
 def _key_of(client: Any, sent: Mapping[str, str]) -> tuple[str, str, str]:
     """Header, prefix and text of the key that a client sends."""
     for name in ("authorization", "api-key"):

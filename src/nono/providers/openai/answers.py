@@ -15,7 +15,7 @@ import msgspec
 
 from nono import jsonl
 from nono.jsonl import BadLine
-from nono.model import Outcome, RequestError, Result, Usage
+from nono.model import NO_USAGE, Outcome, RequestError, Result, Usage
 from nono.providers.openai.refusals import OUT_OF_QUOTA
 
 # Codes of lines that never got an HTTP answer.
@@ -183,11 +183,8 @@ def _succeeded(custom_id: str, body: _Body, whole: Any) -> Result | None:
         vector=vector,
         finish_reason=finish_reason,
         model=body.model,
-        usage=_NO_USAGE if body.usage is None else _count(body.usage),
+        usage=NO_USAGE if body.usage is None else _count(body.usage),
     )
-
-
-_NO_USAGE = Usage()
 
 
 def _response_text(body: _Body) -> tuple[str | None, str | None]:
