@@ -1,4 +1,4 @@
-"""Our requests equal the unmodified official SDK's, call by call; every meant difference stands here with its reason."""
+"""Our requests equal the unmodified official SDK's, call by call; each meant difference stands here with its reason."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from openai_double import DROP, Double, Says, answer_line, batch, file, lines, refusal
 
