@@ -1,0 +1,316 @@
+"""The local batch server: one ASGI app that speaks both protocols, and the ways to run it.
+
+    with LocalServer() as server:                          # in this process, on a free port
+        client = OpenAI(base_url=server.openai_base_url, api_key="local")
+
+OpenAI's calls are under `/v1`, Gemini's under `/gemini` (both providers have a `/v1/files`). A Gemini client that was
+given the plain address is understood as well: by its version (`/v1beta`), its key header, or its upload paths.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from nono.errors import NonoError, SettingsError
+from nono.secret import Secret
+from nono.server.clock import Clock, SystemClock
+from nono.server.dialect import Dialect, Refused
+from nono.server.guard import LOOPBACK_HOSTS, Gate, Guard, gate_for
+from nono.server.models import Model
+from nono.server.roster import Roster, open_roster
+from nono.server.store import Store
+from nono.server.work import Work
+
+log = logging.getLogger("nono.server")
+
+DEFAULT_DATA = Path(".nono-server")
+DEFAULT_PORT = 8765
+GEMINI_PREFIX = "/gemini"
+
+# In the order in which they are asked whether a call is theirs; the last takes what nobody claims.
+DIALECTS: tuple[tuple[str, str], ...] = (("nono.server.openai", "OpenAI"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a server is set up. `model` and `embedding_model` are names (see `nono.server.roster`) or models.
+
+    `key`: when set, calls without it are refused; otherwise any key, or none, will do. `hosts` are further names under
+    which it is served. `calls` is how many calls are worked on at a time.
+    """
+
+    data: Path = DEFAULT_DATA
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    model: str | Model = "simulated"
+    embedding_model: str | Model | None = None
+    key: Secret | None = None
+    hosts: tuple[str, ...] = ()
+    calls: int = 64
+    clock: Clock = field(default_factory=SystemClock)
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What the dialects share."""
+
+    clock: Clock
+    store: Store
+    roster: Roster
+    work: Work
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The server as an ASGI app; files, models and running batches open with its lifespan.
+
+    Raises SettingsError for a folder that another server uses, or a model that is not there.
+    """
+    roster = open_roster(settings.model, settings.embedding_model)
+    try:
+        store = Store(settings.data, settings.clock)
+    except BaseException:
+        roster.close()
+        raise
+    dialects: dict[str, Dialect] = {}
+    work = Work(store, dialects)
+    core = Core(settings.clock, store, roster, work)
+    for module, name in DIALECTS:
+        dialect: Dialect = getattr(import_module(module), name)(core)
+        dialects[dialect.name] = dialect
+    gate = gate_for(settings.host, also=settings.hosts, key=settings.key, calls=settings.calls)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        work.start()
+        try:
+            yield
+        finally:
+            work.stop()
+            roster.close()
+            store.close()
+
+    app = Starlette(lifespan=lifespan)
+    app.state.core = core
+    app.mount("/", _Switchboard([(dialect, _dialect_app(dialect, gate)) for dialect in dialects.values()]))
+    return app
+
+
+class _Switchboard:
+    """ASGI: hands each call to the dialect that it is meant for."""
+
+    def __init__(self, apps: list[tuple[Dialect, ASGIApp]]) -> None:
+        self._apps = apps
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await Response("this server speaks plain HTTP only", status_code=404)(scope, receive, send)
+            return
+        path, headers, query = scope["path"], Headers(scope=scope), QueryParams(scope["query_string"])
+        for dialect, app in self._apps[:-1]:
+            if dialect.claims(path, headers, query):
+                await app(scope, receive, send)
+                return
+        await self._apps[-1][1](scope, receive, send)
+
+
+def _dialect_app(dialect: Dialect, gate: Gate) -> ASGIApp:
+    async def refuse(request: Request, error: Exception) -> Response:
+        return dialect.refuse(_as_refused(error), request.method, request.url.path)
+
+    handlers: dict[Any, Callable[..., Any]] = {Refused: refuse, HTTPException: refuse, Exception: refuse}
+    return Guard(Starlette(routes=list(dialect.routes()), exception_handlers=handlers), dialect, gate)
+
+
+def _as_refused(error: Exception) -> Refused:
+    match error:
+        case Refused():
+            return error
+        case HTTPException():
+            return Refused(error.status_code, error.detail, headers=error.headers)
+        case OSError():
+            return Refused(507, f"The server's disk refuses: {error.strerror or error}", kind="server_error")
+        case _:
+            return Refused(500, "The server had an error while processing your request.", kind="server_error")
+
+
+def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) -> None:
+    """Run a server until SIGINT or SIGTERM; `on_ready` is told its URL when it accepts calls.
+
+    Raises SettingsError if the address is taken or the settings do not fit together.
+    """
+    listener = _listen(settings.host, settings.port)
+    server = _uvicorn(create_app(settings), on_ready and (lambda: on_ready(_url(listener))))
+    server.run(sockets=[listener])
+
+
+class LocalServer:
+    """A server in a background thread of this process, on a free port; a context manager.
+
+    Without `data` its files live in a temporary folder that goes with it. Several may run at a time.
+    """
+
+    def __init__(
+        self,
+        model: str | Model = "simulated",
+        *,
+        data: Path | None = None,
+        embedding_model: str | Model | None = None,
+        api_key: str | None = None,
+        port: int = 0,
+        clock: Clock | None = None,
+    ) -> None:
+        self._temporary = None if data else tempfile.TemporaryDirectory(prefix="nono-server-")
+        self.data = data or Path(self._temporary.name if self._temporary else "")
+        self.settings = Settings(
+            data=self.data,
+            port=port,
+            model=model,
+            embedding_model=embedding_model,
+            key=Secret(api_key) if api_key else None,
+            clock=clock or SystemClock(),
+        )
+        self._listener = _listen(self.settings.host, port)
+        try:
+            self.app = create_app(self.settings)
+        except BaseException:
+            self._listener.close()
+            raise
+        self.url = _url(self._listener)
+        self._ready = threading.Event()
+        self._server = _uvicorn(self.app, self._ready.set)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="nono-server", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            raise SettingsError(f"the local server did not start: {self._error}") from self._error
+
+    @property
+    def openai_base_url(self) -> str:
+        return f"{self.url}/v1"
+
+    @property
+    def gemini_base_url(self) -> str:
+        return f"{self.url}{GEMINI_PREFIX}"
+
+    @property
+    def core(self) -> Core:
+        core: Core = self.app.state.core
+        return core
+
+    def environment(self) -> dict[str, str]:
+        """The variables that make the official SDKs, and nono, talk to this server."""
+        return environment(self.url, self.settings.key.reveal() if self.settings.key else "local")
+
+    def stop(self) -> None:
+        """Stop the server; unfinished batches go on when a server is started on the same folder. May be repeated."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._listener.close()
+        if self._temporary:
+            self._temporary.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        try:
+            self._server.run(sockets=[self._listener])
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._ready.set()
+
+
+def environment(url: str, key: str) -> dict[str, str]:
+    """The variables that make clients talk to a server at `url`."""
+    return {
+        "OPENAI_BASE_URL": f"{url}/v1",
+        "OPENAI_API_KEY": key,
+        "GOOGLE_GEMINI_BASE_URL": f"{url}{GEMINI_PREFIX}",
+        "GEMINI_API_KEY": key,
+    }
+
+
+def check_exposure(settings: Settings) -> str | None:
+    """A warning, if others can reach the server and no key keeps them out."""
+    if settings.host in LOOPBACK_HOSTS or settings.key is not None:
+        return None
+    return f"listening on {settings.host} without a key: everybody who can reach this machine can use it (--api-key)"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host.strip("[]"), port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            hint="another server may be running there; choose another port with --port (0: any free one)",
+        ) from error
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"
+
+
+def _uvicorn(app: ASGIApp, on_ready: Callable[[], None] | None) -> Any:
+    try:
+        import uvicorn
+
+        from nono.server.connections import DeadlineProtocol
+    except ImportError as error:
+        raise NonoError(f"the server cannot start: {error}") from error
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if on_ready is not None and not self.should_exit:
+                on_ready()
+
+    return Server(
+        uvicorn.Config(
+            app,
+            http=DeadlineProtocol,
+            ws="none",
+            loop="asyncio",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=3,
+            # The guard answers in each protocol's own words before this many connections are reached.
+            limit_concurrency=1024,
+        )
+    )

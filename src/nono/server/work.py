@@ -1,0 +1,457 @@
+"""Runs batches: checks them, puts their requests to the models, and writes their ends.
+
+One queue a model: batches in order of priority, then age, with as many answers in the making as the model has slots. A
+request that has been answered is in the batch's journal before anything else happens, and is not asked again, whatever
+happens. Nothing here knows a protocol; `Dialect` reads and writes the lines.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from nono.server.answer_files import AnswerFile, request_lines, write_answers
+from nono.server.clock import SECOND_NS
+from nono.server.dialect import Answer, Dialect, Why
+from nono.server.journal import Journal
+from nono.server.models import Model
+from nono.server.records import Batch, File, State
+from nono.server.store import IllegalMove, Store, new_token
+
+log = logging.getLogger("nono.server")
+
+# A full disk is looked at again after this time; nothing is lost meanwhile.
+RETRY_S = 5.0
+# How long a stop waits for answers in the making; what comes later is asked again at the next start.
+STOP_S = 5.0
+
+Key = tuple[str, str]
+
+
+class Work:
+    """All running batches of a server; `start` takes up what an earlier process left."""
+
+    def __init__(self, store: Store, dialects: Mapping[str, Dialect]) -> None:
+        self._store = store
+        self._dialects = dialects
+        self._lock = threading.RLock()
+        self._jobs: dict[Key, Job] = {}
+        self._lanes: dict[int, Lane] = {}
+        self._retry_ns: dict[Key, int] = {}
+        self._ending: set[Key] = set()
+        self._wake = threading.Event()
+        self._stopping = False
+        # Two: a large batch being checked must not keep a small one from its end.
+        self._desk = ThreadPoolExecutor(2, thread_name_prefix="nono-desk")
+        self._timer = threading.Thread(target=self._keep_time, name="nono-timer", daemon=True)
+
+    def start(self) -> None:
+        for batch in self._store.unfinished():
+            self._resume(batch)
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Stop asking; unfinished batches stay as they are and go on at the next start."""
+        self._stopping = True
+        self._wake.set()
+        for lane in list(self._lanes.values()):
+            lane.stop()
+        for lane in list(self._lanes.values()):
+            lane.join(STOP_S)
+        self._desk.shutdown(wait=True, cancel_futures=True)
+        for job in list(self._jobs.values()):
+            job.journal.close()
+        if self._timer.is_alive():
+            self._timer.join()
+
+    def add(self, batch: Batch) -> None:
+        """Take up a batch that has just been stored."""
+        self._at_desk(self._check, batch)
+        self.stir()
+
+    def stir(self) -> None:
+        """Look at the clock again: something new will expire."""
+        self._wake.set()
+
+    def look(self, batch: Batch) -> Batch:
+        """The batch with its counts and usage as they are at this moment."""
+        job = self._jobs.get(_key(batch))
+        if job is None or batch.state.ended:
+            return batch
+        return replace(batch, counts=job.journal.counts, usage=job.journal.usage)
+
+    def cancel(self, batch: Batch) -> Batch:
+        """Stop a batch: what is being answered is finished and kept, the rest never runs.
+
+        Raises IllegalMove if it has ended or is being finalized.
+        """
+        with self._lock:
+            batch = self._current(batch)
+            unchecked = batch.state is State.VALIDATING
+            batch = self._store.move(batch, State.CANCELLING)
+            job = self._jobs.get(_key(batch))
+        if job is not None:
+            job.lane.drop(job)
+        elif not unchecked:  # the desk finds out by itself when it has checked the batch
+            self._at_desk(self._finish, batch)
+        return self.look(batch)
+
+    def forget(self, batch: Batch) -> None:
+        """Remove a batch, its answer files and its remaining work at once."""
+        with self._lock:
+            job = self._jobs.pop(_key(batch), None)
+            self._retry_ns.pop(_key(batch), None)
+            current = self._store.batch(batch.protocol, batch.id)
+            if current is not None:
+                self._store.delete_batch(current)
+        if job is not None:
+            job.abandon()
+
+    # one batch, from its record to its end
+
+    def _resume(self, batch: Batch) -> None:
+        if batch.state is State.VALIDATING:
+            self._at_desk(self._check, batch)
+        elif batch.state in (State.QUEUED, State.RUNNING):
+            self._enqueue(batch)
+        else:
+            self._at_desk(self._finish, batch)
+
+    def _check(self, batch: Batch) -> None:
+        dialect = self._dialects[batch.protocol]
+        checked = dialect.check(batch, self._store.work_folder(batch) / "input.jsonl")
+        with self._lock:
+            batch = self._current(batch)
+            if batch.state is State.VALIDATING:
+                if checked.errors is not None:
+                    self._store.move(batch, State.FAILED, errors=checked.errors, model=checked.model or batch.model)
+                    self._store.clear_work(batch)
+                    return
+                counts = replace(batch.counts, total=checked.total)
+                batch = self._store.move(batch, State.QUEUED, counts=counts, model=checked.model or batch.model)
+        if batch.state is State.QUEUED:
+            self._enqueue(batch)
+        elif not batch.state.ended:
+            self._finish(batch)
+
+    def _enqueue(self, batch: Batch) -> None:
+        dialect = self._dialects[batch.protocol]
+        model = dialect.model(batch)
+        with self._lock:
+            if self._stopping or _key(batch) in self._jobs:
+                return
+            lane = self._lanes.get(id(model))
+            if lane is None:
+                lane = self._lanes[id(model)] = Lane(model, self)
+            job = Job(batch, dialect, lane, self._store)
+            self._jobs[_key(batch)] = job
+        lane.add(job)
+
+    def started(self, job: Job) -> None:
+        """The first request of a batch is about to be asked."""
+        with self._lock:
+            batch = self._store.batch(job.batch.protocol, job.batch.id)
+            if batch is not None and batch.state is State.QUEUED:
+                self._store.move(batch, State.RUNNING)
+
+    def drained(self, job: Job) -> None:
+        """Nothing of the batch is being answered, and nothing will be."""
+        self._at_desk(self._finish, job.batch)
+
+    def broken(self, job: Job, error: OSError) -> None:
+        """The disk refuses answers: take the batch up again from its journal after a while."""
+        log.error("batch %s pauses: %s", job.batch.id, error)
+        job.abandon()
+        self._later(job.batch)
+
+    def _finish(self, batch: Batch) -> None:
+        """Write the end of a batch; may be repeated after a crash at any point."""
+        with self._lock:
+            batch = self._current(batch)
+            if batch.state.ended or _key(batch) in self._ending:
+                return
+            self._ending.add(_key(batch))
+            job = self._jobs.get(_key(batch))
+        try:
+            if batch.state in (State.QUEUED, State.RUNNING):
+                batch = self._store.move(batch, State.FINALIZING)
+            if batch.counts.total == 0:  # cancelled before anybody knew what is in it
+                batch = self._store.move(batch, State.CANCELLED)
+            else:
+                path = self._store.work_folder(batch) / "journal"
+                journal = job.journal if job else Journal(path, batch.counts.total)
+                journal.close()
+                batch = self._write_end(batch, journal)
+        finally:
+            with self._lock:
+                self._ending.discard(_key(batch))
+        with self._lock:
+            self._jobs.pop(_key(batch), None)
+        self._store.clear_work(batch)
+        self.stir()
+
+    def _write_end(self, batch: Batch, journal: Journal) -> Batch:
+        dialect = self._dialects[batch.protocol]
+        end = State.CANCELLED
+        if batch.state is not State.CANCELLING:
+            end = State.COMPLETED if journal.complete else State.EXPIRED
+        why = Why.CANCELLED if end is State.CANCELLED else Why.EXPIRED
+        roles = dialect.roles(batch, end)
+        tokens = {role: new_token() for role in roles.values()}
+        written = write_answers(
+            journal,
+            self._store.work_folder(batch) / "input.jsonl",
+            roles,
+            lambda line: dialect.unanswered(batch, line, why),
+            lambda role: self._store.incoming(tokens[role]),
+        )
+        files = [self._kept(dialect, batch, role, tokens[role], file) for role, file in written.items()]
+        outputs = {role: file.id for role, file in zip(written, files, strict=True)}
+        return self._store.move(batch, end, files=files, outputs=outputs, counts=journal.counts, usage=journal.usage)
+
+    def _kept(self, dialect: Dialect, batch: Batch, role: str, token: str, file: AnswerFile) -> File:
+        self._store.keep(token)
+        return dialect.output(batch, role, token, file.bytes, file.sha256)
+
+    def _current(self, batch: Batch) -> Batch:
+        current = self._store.batch(batch.protocol, batch.id)
+        if current is None:
+            raise IllegalMove(f"batch {batch.id} is gone")
+        return current
+
+    # time and trouble
+
+    def _at_desk(self, act: Callable[[Batch], None], batch: Batch) -> None:
+        try:
+            self._desk.submit(self._act, act, batch)
+        except RuntimeError:  # the desk is closed: the next start goes on
+            log.debug("batch %s waits for the next start", batch.id)
+
+    def _act(self, act: Callable[[Batch], None], batch: Batch) -> None:
+        try:
+            act(batch)
+        except IllegalMove as error:
+            log.debug("%s", error)  # somebody else has moved or removed it meanwhile
+        except FileNotFoundError as error:
+            log.error("batch %s has lost its working files: %s", batch.id, error)
+            self._give_up(batch, error)
+        except OSError as error:
+            log.error("batch %s pauses: %s", batch.id, error)
+            self._later(batch)
+        except Exception as error:
+            log.exception("batch %s failed: a bug in the server", batch.id)
+            self._give_up(batch, error)
+
+    def _give_up(self, batch: Batch, error: Exception) -> None:
+        with self._lock:
+            current = self._store.batch(batch.protocol, batch.id)
+            if current is not None and not current.state.ended:
+                found = [
+                    {"code": "server_error", "message": f"{type(error).__name__}: {error}", "param": None, "line": None}
+                ]
+                self._store.move(current, State.FAILED, errors=found)
+            self._jobs.pop(_key(batch), None)
+
+    def _later(self, batch: Batch) -> None:
+        with self._lock:
+            self._jobs.pop(_key(batch), None)
+            self._retry_ns[_key(batch)] = self._store.clock.now_ns() + int(RETRY_S * SECOND_NS)
+        self.stir()
+
+    def _keep_time(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            now = self._store.clock.now_ns()
+            try:
+                self._store.sweep(now)
+                self._expire_batches(now)
+                due = self._resume_paused(now)
+                until = min((at for at in (due, self._store.next_expiry_ns(now)) if at is not None), default=None)
+            except OSError as error:
+                log.error("the timer pauses: %s", error)
+                until = now + int(RETRY_S * SECOND_NS)
+            self._store.clock.wait(self._wake, until)
+
+    def _expire_batches(self, now: int) -> None:
+        for batch in self._store.unfinished():
+            if batch.expires_ns > now or batch.state in (State.FINALIZING, State.CANCELLING):
+                continue
+            job = self._jobs.get(_key(batch))
+            if job is not None:
+                job.lane.drop(job)
+            elif batch.state is State.VALIDATING:
+                self._at_desk(self._expire_unchecked, batch)
+            else:
+                self._at_desk(self._finish, batch)
+
+    def _expire_unchecked(self, batch: Batch) -> None:
+        self._store.move(batch, State.EXPIRED)
+        self._store.clear_work(batch)
+
+    def _resume_paused(self, now: int) -> int | None:
+        with self._lock:
+            due = [key for key, at in self._retry_ns.items() if at <= now]
+            for key in due:
+                del self._retry_ns[key]
+            next_ns = min(self._retry_ns.values(), default=None)
+        for key in due:
+            batch = self._store.batch(*key)
+            if batch is not None and not batch.state.ended:
+                self._resume(batch)
+        return next_ns
+
+
+class Job:
+    """One batch while its requests are being asked. Guarded by its lane's lock; the journal has its own."""
+
+    def __init__(self, batch: Batch, dialect: Dialect, lane: Lane, store: Store) -> None:
+        folder = store.work_folder(batch)
+        self.batch = batch
+        self.dialect = dialect
+        self.lane = lane
+        self.journal = Journal(folder / "journal", batch.counts.total)
+        self.started = batch.state is State.RUNNING
+        self.in_flight = 0
+        self.exhausted = False
+        self.handed_over = False
+        self._file = (folder / "input.jsonl").open("rb", buffering=1 << 18)
+        self._lines = enumerate(request_lines(self._file))
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        return (-self.batch.priority, self.batch.seq)
+
+    def take(self) -> tuple[int, bytes] | None:
+        """The next request that has no answer yet."""
+        if not self.exhausted:
+            for ordinal, line in self._lines:
+                if not self.journal.has(ordinal):
+                    self.in_flight += 1
+                    return ordinal, line
+            self.close_input()
+        return None
+
+    def close_input(self) -> None:
+        self.exhausted = True
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Stop without an end: answers that still come are dropped."""
+        self.lane.drop(self, hand_over=False)
+        self.journal.close()
+
+    def answer(self, line: bytes) -> Answer:
+        """Ask for one line's answer. Never raises: what goes wrong is the answer."""
+        try:
+            return self.dialect.answer(self.batch, line, self.lane.ask)
+        except Exception:
+            log.exception("batch %s: a line could not be answered", self.batch.id)
+            return Answer(False, self.dialect.unanswered(self.batch, line, Why.BROKEN))
+
+
+class Lane:
+    """The queue before one model, and the threads that ask it: one a slot, started with the first batch."""
+
+    def __init__(self, model: Model, work: Work) -> None:
+        self._model = model
+        self._work = work
+        self._changed = threading.Condition()
+        self._jobs: list[Job] = []
+        self._stopping = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"nono-{model.name}-{slot}", daemon=True)
+            for slot in range(max(1, model.slots))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def ask(self, endpoint: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        return ask(self._model, endpoint, body)
+
+    def add(self, job: Job) -> None:
+        with self._changed:
+            self._jobs.append(job)
+            self._jobs.sort(key=lambda job: job.rank)
+            self._changed.notify_all()
+
+    def drop(self, job: Job, *, hand_over: bool = True) -> None:
+        """Ask nothing more of a batch; it is handed over when its answers in the making have come."""
+        with self._changed:
+            job.close_input()
+            if job in self._jobs:
+                self._jobs.remove(job)
+            if not hand_over:
+                job.handed_over = True
+        self._hand_over_if_drained(job)
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def join(self, seconds: float) -> None:
+        for thread in self._threads:
+            thread.join(seconds)
+
+    def _run(self) -> None:
+        while (taken := self._take()) is not None:
+            job, ordinal, line = taken
+            try:
+                if not job.started:
+                    job.started = True
+                    self._work.started(job)
+                job.journal.append(ordinal, job.answer(line))
+            except OSError as error:
+                self._work.broken(job, error)
+            with self._changed:
+                job.in_flight -= 1
+            if job.exhausted:
+                self._hand_over_if_drained(job)
+
+    def _take(self) -> tuple[Job, int, bytes] | None:
+        """The next request of the first batch that has one; waits for work, None when the lane stops."""
+        while True:
+            broken: OSError | None = None
+            with self._changed:
+                while not self._stopping and not self._jobs:
+                    self._changed.wait()
+                if self._stopping:
+                    return None
+                job = self._jobs[0]
+                try:
+                    taken = job.take()
+                except OSError as error:
+                    broken = error
+                else:
+                    if taken is not None:
+                        return job, *taken
+                    self._jobs.remove(job)
+            if broken:
+                self._work.broken(job, broken)
+            else:
+                self._hand_over_if_drained(job)
+
+    def _hand_over_if_drained(self, job: Job) -> None:
+        with self._changed:
+            if not job.exhausted or job.in_flight or job.handed_over:
+                return
+            job.handed_over = True
+        self._work.drained(job)
+
+
+def ask(model: Model, endpoint: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """A model's answer; a model that raises has answered 500."""
+    try:
+        return model.answer(endpoint, body)
+    except Exception as error:
+        log.exception("the model %s failed", model.name)
+        message = f"The server had an error processing your request: {type(error).__name__}: {error}"
+        return 500, {"error": {"message": message, "type": "server_error", "param": None, "code": "server_error"}}
+
+
+def _key(batch: Batch) -> Key:
+    return batch.protocol, batch.id
