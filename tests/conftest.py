@@ -1,0 +1,69 @@
+"""What every test can have: an environment without keys, a local server, and the official SDKs pointed at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from google.genai import Client
+    from openai import OpenAI
+
+    from nono.server.app import LocalServer
+
+# Whatever a developer's shell says about providers must not decide what a test sees.
+PROVIDER_VARIABLES = (
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "OPENAI_ORG_ID",
+    "OPENAI_PROJECT_ID",
+    "OPENAI_WEBHOOK_SECRET",
+    "OPENAI_CUSTOM_HEADERS",
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "GOOGLE_GEMINI_BASE_URL",
+    "GOOGLE_GENAI_API_VERSION",
+    "GOOGLE_GENAI_USE_VERTEXAI",
+    "GOOGLE_GENAI_USE_ENTERPRISE",
+    "GOOGLE_GENAI_HTTP_CLIENT",
+    "NONO_HOME",
+    "NONO_SERVER_KEY",
+)
+
+
+@pytest.fixture(autouse=True)
+def no_provider_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROVIDER_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LocalServer]:
+    """A local server with the simulated model, on a free port, with a folder of its own."""
+    from nono.server.app import LocalServer
+
+    with LocalServer(data=tmp_path / "server") as running:
+        yield running
+
+
+@pytest.fixture
+def openai_sdk(server: LocalServer) -> Iterator[OpenAI]:
+    """The official SDK, unmodified; it repeats nothing by itself."""
+    from openai import OpenAI
+
+    with OpenAI(base_url=server.openai_base_url, api_key="local", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def google_sdk(server: LocalServer) -> Iterator[Client]:
+    """The official SDK, unmodified."""
+    from google.genai import Client
+    from google.genai.types import HttpOptions
+
+    with Client(api_key="local", http_options=HttpOptions(base_url=server.gemini_base_url)) as client:
+        yield client
