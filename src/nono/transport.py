@@ -153,7 +153,8 @@ class Sender:
             ) as response:
                 if call.save_to is not None and response.is_success:
                     with _open_target(call, response) as file:
-                        for chunk in response.iter_bytes(CHUNK_BYTES):
+                        # In the pieces that the network gives: what has come is on disk when the connection breaks.
+                        for chunk in response.iter_bytes():
                             file.write(chunk)
                     return Reply(response.status_code, _reply_headers(response))
                 return Reply(response.status_code, _reply_headers(response), response.read())
@@ -193,7 +194,7 @@ class AsyncSender:
             ) as response:
                 if call.save_to is not None and response.is_success:
                     with _open_target(call, response) as file:
-                        async for chunk in response.aiter_bytes(CHUNK_BYTES):
+                        async for chunk in response.aiter_bytes():
                             await asyncio.to_thread(file.write, chunk)
                     return Reply(response.status_code, _reply_headers(response))
                 return Reply(response.status_code, _reply_headers(response), await response.aread())

@@ -129,6 +129,7 @@ def test_the_constants_are_the_documented_ones() -> None:
         ("list_batches", "limit=20 after=None"),
         ("iter_batches", ""),
         ("create_jsonl_file", "requests output_path"),
+        ("check_file", "file_path endpoint=None"),
         (
             "build_request",
             (

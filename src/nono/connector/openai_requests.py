@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from nono.errors import InputError
 from nono.providers.openai import bodies
+from nono.providers.openai.check import InputFile, inspect
 
 DEFAULT_MODEL = "gpt-4o-mini"
 
@@ -142,6 +145,14 @@ class OpenAIRequests:
         """One request line that has a text moderated, a list of texts, or a list of text and image parts."""
         body = bodies.build_body(bodies.MODERATIONS, input_content, model=model)
         return _line("moderation", custom_id, bodies.MODERATIONS, body | dict(extra_body or {}))
+
+    @staticmethod
+    def check_file(file_path: str | os.PathLike[str], endpoint: str | None = None) -> InputFile:
+        """What a local input file holds, and everything in it that the service would refuse: `.problems`.
+
+        One pass in flat memory; nothing is sent, and nothing is raised for a bad line. `endpoint` is the batch's.
+        """
+        return inspect(Path(file_path), endpoint=endpoint)
 
 
 def _line(kind: str, custom_id: str | None, endpoint: str, body: Mapping[str, Any]) -> dict[str, Any]:

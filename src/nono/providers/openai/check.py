@@ -91,7 +91,8 @@ def check(path: Path, *, endpoint: str | None = None) -> InputFile:
         more = found.problem_count - 1
         rest = f" (and {more:,} more{f', lines {lines}' if lines else ''}{', …' if more > 5 else ''})" if more else ""
         raise InputError(
-            f"{place}: {first.message}{rest}", hint=f"nothing was sent; `nono check {path}` lists every problem"
+            f"{place}: {first.message}{rest}",
+            hint="nothing was sent; OpenAIBatchService.check_file(path).problems lists them, check=False sends it anyway",
         )
     return found
 
