@@ -92,7 +92,7 @@ def check(path: Path, *, endpoint: str | None = None) -> InputFile:
         rest = f" (and {more:,} more{f', lines {lines}' if lines else ''}{', …' if more > 5 else ''})" if more else ""
         raise InputError(
             f"{place}: {first.message}{rest}",
-            hint="nothing was sent; OpenAIBatchService.check_file(path).problems lists them, check=False sends it anyway",
+            hint="nothing was sent; OpenAIBatchService.check_file(path).problems lists all, check=False sends anyway",
         )
     return found
 
