@@ -253,6 +253,22 @@ def test_a_schema_that_strict_mode_refuses_is_refused_here_with_its_place() -> N
         build("x", response_format=list[Address])
 
 
+class Tree(BaseModel):
+    label: str
+    children: list[Tree]
+
+
+class Endless(BaseModel):
+    inner: Endless = Field(description="itself")
+
+
+def test_a_model_may_contain_itself_but_not_without_an_end() -> None:
+    made = build("x", response_format=Tree)["body"]["response_format"]["json_schema"]["schema"]
+    assert made["$defs"]["Tree"]["properties"]["children"]["items"] == {"$ref": "#/$defs/Tree"}
+    with pytest.raises(InputError, match="contains itself without an end"):
+        build("x", response_format=Endless)
+
+
 def test_a_response_format_object_goes_out_as_it_is() -> None:
     given = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array"}, "strict": False}}
     assert build("x", response_format=given)["body"]["response_format"] == given

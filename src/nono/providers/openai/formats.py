@@ -31,7 +31,14 @@ def response_format(wanted: Any, *, name: str | None = None) -> dict[str, Any]:
         schema = complete(wanted)
         name = name or (wanted["title"] if isinstance(wanted.get("title"), str) else None)
     else:
-        schema = _strict(described := _describe(wanted), described)
+        described = _describe(wanted)
+        try:
+            schema = _strict(described, described)
+        except RecursionError:
+            raise InputError(
+                f"{wanted!r} contains itself without an end",
+                hint="make the field that closes the circle optional, and describe it outside of the reference",
+            ) from None
         name = name or getattr(wanted, "__name__", None)
     if found := lint(schema):
         more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
