@@ -14,12 +14,11 @@ def whole_file(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Open a file for writing that takes its name only when the block ends without an error.
 
     `mode` is subject to the umask. The temporary file stands beside the target (`<name>.<pid>.tmp`) and is removed when
-    the block raises.
+    the block raises; the file's `name` is its path, for who wants to read back what was written.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
-        with os.fdopen(descriptor, "wb", buffering=1 << 20) as file:
+        with open(temporary, "wb", buffering=1 << 20, opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

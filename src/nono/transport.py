@@ -77,7 +77,8 @@ def _reply_headers(response: httpx2.Response) -> dict[str, str]:
 
 def _translate(error: Exception, call: Call) -> TransportError:
     """The one place that decides whether a failed request may have taken effect."""
-    what = f"{call.method} {call.path.split('?')[0]}: {type(error).__name__}: {error}"
+    path = call.path.split("?")[0].replace("/{version}", "")
+    what = f"{call.method} {path}: {type(error).__name__}: {error}"
     if isinstance(error, _NOTHING_LEFT):
         return NotSent(what, hint="check the base URL and the network; nothing was sent")
     return AnswerLost(what)

@@ -72,8 +72,7 @@ class Upload:
     def take(self, data: bytes) -> None:
         self.received += len(data)
         self.digest.update(data)
-        if self.received <= KEPT_BYTES:
-            self.content += data
+        self.content = self.content + data if self.received <= KEPT_BYTES else b""
 
 
 Rule = tuple[str, "re.Pattern[str]", list[Any]]
@@ -220,7 +219,7 @@ class GeminiDouble:
 
 def operation(name: str, state: str, **metadata: Any) -> dict[str, Any]:
     """A long-running operation as the service sends it."""
-    ended = state not in ("BATCH_STATE_PENDING", "BATCH_STATE_RUNNING")
+    ended = state.endswith(("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED", "ENDED"))
     return {
         "name": name,
         "metadata": {

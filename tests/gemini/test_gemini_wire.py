@@ -139,6 +139,13 @@ def test_answers_without_our_keys_stay_as_they_came(keys: tuple[str | None, ...]
     assert [item.key for item in inline_answers(finished(*keys))] == list(keys)
 
 
+def test_an_answer_without_text_is_no_gap() -> None:
+    item = {"response": {"embedding": {"values": [0.5]}}, "metadata": {"key": "request-1"}}
+    output = {"inlinedResponses": {"inlinedResponses": [item]}}
+    (answer,) = inline_answers(parse_job(operation("batches/b", "BATCH_STATE_SUCCEEDED", output=output)))
+    assert (answer.vector, answer.error) == ([0.5], None)
+
+
 def test_answers_in_a_file_are_told_where() -> None:
     job = parse_job(operation("batches/b", "BATCH_STATE_SUCCEEDED", output={"responsesFile": "files/batch-b"}))
     with pytest.raises(FileOutput) as caught:

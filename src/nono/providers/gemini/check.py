@@ -72,7 +72,7 @@ def check_file(path: Path, *, endpoint: str = GENERATE) -> Checked:
     if not requests:
         raise InputError(f"{path}: no requests in it", hint=_LINE_HINT)
     if repeated := keys.repeated():
-        raise _duplicates(str(path), "lines", _keys_in_file(path), repeated)
+        _refuse_shared(str(path), "lines", _keys_in_file(path), repeated)
     return Checked(requests, size_bytes)
 
 
@@ -135,7 +135,7 @@ def check_inline(given: Iterable[Any], *, endpoint: str = GENERATE) -> list[dict
     if len(set(keys)) < len(keys):
         seen: set[str] = set()
         repeated = {key for key in keys if key in seen or seen.add(key)}  # type: ignore[func-returns-value]
-        raise _duplicates("the job", "requests", enumerate(keys, start=1), {hash(key) for key in repeated})
+        _refuse_shared("the job", "requests", enumerate(keys, start=1), {hash(key) for key in repeated})
     return items
 
 
@@ -163,12 +163,14 @@ def write_file(path: Path, given: Iterable[Any], keys: Iterable[Any] | None, *, 
             except InputError as error:
                 raise InputError(f"request {count}: {error.message}", hint=error.hint) from error
             used.add(key)
+        if not count:
+            raise InputError("no requests", hint="an empty file has nothing to answer")
         if given_keys is not None and (left := sum(1 for _ in islice(given_keys, 1000))):
             more = "more than a thousand" if left == 1000 else left
             raise InputError(f"{more} keys too many: there are {count} requests", hint="one key for each request")
         if repeated := used.repeated():
             file.flush()
-            raise _duplicates("the job", "requests", _keys_in_file(Path(file.name)), repeated)
+            _refuse_shared("the job", "requests", _keys_in_file(Path(file.name)), repeated)
     return count
 
 
@@ -220,15 +222,18 @@ def _keys_in_file(path: Path) -> Iterator[tuple[int, str]]:
         yield number, jsonl.decode(line)["key"]
 
 
-def _duplicates(where: str, places: str, keys: Iterable[tuple[int, str]], hashes: set[int]) -> InputError:
+def _refuse_shared(where: str, places: str, keys: Iterable[tuple[int, str]], hashes: set[int]) -> None:
+    """Raise InputError naming who shares a key, looking only at keys with these hashes."""
     found: dict[str, list[int]] = {}
     for number, key in keys:
         if hash(key) in hashes:
             found.setdefault(key, []).append(number)
     shared = {key: numbers for key, numbers in found.items() if len(numbers) > 1}
+    if not shared:
+        return
     told = [f"{places} {_and(numbers)} share key {key!r}" for key, numbers in islice(shared.items(), _SHOWN)]
     more = f"; and {len(shared) - _SHOWN:,} more keys" if len(shared) > _SHOWN else ""
-    return InputError(
+    raise InputError(
         f"{where}: {'; '.join(told)}{more}; their answers could not be told apart",
         hint="give every request its own key; nothing was sent",
     )

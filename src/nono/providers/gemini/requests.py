@@ -79,6 +79,8 @@ def item_of(given: Any) -> Item:
     for name in ("generationConfig", "generation_config"):
         if isinstance(value.get(name), dict):
             value[name] = _with_legal_schema(value[name])
+    if isinstance(value.get("model"), str) and "/" not in value["model"]:
+        value["model"] = f"models/{value['model']}"
     if not any(name in value for name in _CONTENTS):
         raise InputError(
             "a request without `contents`" + (f" (it has: {', '.join(sorted(value))})" if value else ""),

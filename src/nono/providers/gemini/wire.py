@@ -342,7 +342,8 @@ def _in_order(items: tuple[InlineResult, ...], job: Job) -> list[InlineResult]:
     if not items or None in numbers or len(set(numbers)) < len(numbers) or max(n or 0 for n in numbers) > total:
         return list(items)
     by_number = dict(zip(numbers, items, strict=True))
-    return [by_number.get(number) or _missing(number) for number in range(1, total + 1)]
+    # An answer without text is false, and still an answer.
+    return [by_number[number] if number in by_number else _missing(number) for number in range(1, total + 1)]
 
 
 def own_key(number: int) -> str:
