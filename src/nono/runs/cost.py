@@ -1,0 +1,191 @@
+"""Money: what a run may cost, what it did cost, and a budget. Prices come from the package genai-prices, if it is
+there.
+
+Estimates before, from bytes: input tokens are a guess (4 bytes a token, a third more or less), output tokens a wide
+one. Actual costs after, from the tokens that the answers report. Where no price is known, none is made up.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from importlib.metadata import version
+from typing import Any
+
+from nono.errors import InputError
+from nono.model import Usage
+from nono.providers import Provider, Task
+from nono.runs.plan import Plan
+
+# Our providers' names as genai-prices has them.
+_NAMES = {"openai": "openai", "gemini": "google"}
+_MILLION = 1_000_000
+# Input: text of one language may have a third more or fewer tokens than the guess.
+INPUT_RANGE = (0.67, 1.33)
+# Output tokens of an answer if nobody limits them: a label, a page.
+OUTPUT_RANGE = (5, 800)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars for a million tokens, in a batch. `discounted` is False where only the synchronous price is known."""
+
+    model: str
+    input_usd: float
+    output_usd: float
+    cached_usd: float
+    source: str
+    day: date
+    discounted: bool = True
+
+    def cost_usd(self, usage: Usage) -> float:
+        """What tokens cost. Cached input tokens are part of the input tokens."""
+        fresh = usage.input_tokens - usage.cached_tokens
+        total = fresh * self.input_usd + usage.cached_tokens * self.cached_usd + usage.output_tokens * self.output_usd
+        return total / _MILLION
+
+    def sentence(self) -> str:
+        """The price for people, with where it comes from and of which day."""
+        batch = "in a batch" if self.discounted else "at the synchronous price (no batch price is known)"
+        return (
+            f"{self.model}: ${self.input_usd:g} in, ${self.output_usd:g} out per million tokens {batch}; "
+            f"{self.source}, looked up {self.day.isoformat()}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a plan may cost. The dollars are None where the price is not known; `why` says so."""
+
+    requests: int
+    input_tokens: int
+    low_usd: float | None
+    high_usd: float | None
+    price: Price | None
+    why: str | None = None
+
+    def sentence(self) -> str:
+        if self.low_usd is None or self.high_usd is None or self.price is None:
+            return f"~{self.input_tokens:,} input tokens; cost unknown: {self.why}"
+        dollars = f"${self.low_usd:,.2f} to ${self.high_usd:,.2f}"
+        return f"~{self.input_tokens:,} input tokens, {dollars} ({self.price.sentence()})"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests,
+            "input_tokens": self.input_tokens,
+            "low_usd": self.low_usd,
+            "high_usd": self.high_usd,
+            "price": self.price.sentence() if self.price else None,
+            "price_source": self.price.source if self.price else None,
+            "price_date": self.price.day.isoformat() if self.price else None,
+            "why": self.why,
+        }
+
+
+def price_of(provider: Provider, model: str, *, day: date | None = None) -> tuple[Price | None, str | None]:
+    """The batch price of a model, or None and a sentence that says why there is none.
+
+    genai-prices answers with the synchronous price where it knows no batch price; that is told by the two being equal.
+    `day` is the day whose prices count (default: today).
+    """
+    try:
+        from genai_prices import Usage as Asked
+        from genai_prices import calc_price
+    except ImportError:
+        return None, "prices need the extra [prices]: pip install 'nono-batch[prices]'"
+    day = day or datetime.now(UTC).date()
+    at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+    known = _NAMES.get(provider.name)
+
+    def ask(context: Mapping[str, str] | None) -> Any:
+        asked = Asked(input_tokens=1000, cache_read_tokens=0, output_tokens=1000)
+        return calc_price(asked, model, provider_id=known, genai_request_timestamp=at, price_context=context)
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            batch, standard = ask({"processing": "batch"}), ask(None)
+    except LookupError:
+        return None, f"no price of {model!r} is known to genai-prices {version('genai-prices')}"
+    mtok = batch.model_price
+    cached = _per_million(getattr(mtok, "cache_read_mtok", None))
+    input_usd, output_usd = _per_thousand(batch.input_price), _per_thousand(batch.output_price)
+    return (
+        Price(
+            model=model,
+            input_usd=input_usd,
+            output_usd=output_usd,
+            cached_usd=min(cached, input_usd) if cached is not None else input_usd,
+            source=f"genai-prices {version('genai-prices')}",
+            day=day,
+            discounted=batch.total_price < standard.total_price or standard.total_price == 0,
+        ),
+        None,
+    )
+
+
+def _per_thousand(price: Decimal) -> float:
+    return round(float(price) * 1000, 9)
+
+
+def _per_million(price: Any) -> float | None:
+    """A price for a million tokens; of a price in tiers, the first tier's."""
+    price = getattr(price, "base", price)
+    return None if price is None else float(price)
+
+
+def estimate(plan: Plan, task: Task, provider: Provider, *, day: date | None = None) -> Estimate:
+    """The range of what a plan may cost, before anything is sent."""
+    price, why = price_of(provider, task.model, day=day)
+    low = high = None
+    if price is not None:
+        low, high = (round(cost_usd(plan.requests, plan.tokens, task, price, at), 6) for at in (0, 1))
+    return Estimate(plan.requests, plan.tokens, low, high, price, why)
+
+
+def cost_usd(requests: int, tokens: int, task: Task, price: Price, at: int) -> float:
+    """The low (`at` 0) or high (`at` 1) guess for so many requests with so many input tokens in all."""
+    output = OUTPUT_RANGE[at]
+    if task.kind in ("embedding", "moderation"):
+        output = 0
+    elif limit := _output_limit(task):
+        output = min(output, limit) if at == 0 else limit
+    usage = Usage(input_tokens=round(tokens * INPUT_RANGE[at]), output_tokens=requests * output)
+    return price.cost_usd(usage)
+
+
+def _output_limit(task: Task) -> int | None:
+    parameters = task.parameters or {}
+    for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
+        if isinstance(parameters.get(name), int):
+            return int(parameters[name])
+    return None
+
+
+class OverBudget(InputError):
+    """A debit would pass the budget; nothing was sent for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A sum that may be spent, and what is spent of it."""
+
+    limit_usd: float
+    spent_usd: float = 0.0
+
+    @property
+    def left_usd(self) -> float:
+        return max(0.0, self.limit_usd - self.spent_usd)
+
+    def debit(self, amount_usd: float) -> Budget:
+        """The budget after spending `amount_usd`. Raises OverBudget if there is not so much left."""
+        if self.spent_usd + amount_usd > self.limit_usd:
+            raise OverBudget(
+                f"${amount_usd:.2f} more would pass the budget of ${self.limit_usd:.2f} (${self.spent_usd:.2f} spent)",
+                hint="raise --max-cost, or send fewer rows",
+            )
+        return replace(self, spent_usd=self.spent_usd + amount_usd)

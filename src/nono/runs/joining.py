@@ -1,0 +1,187 @@
+"""Which answer lines belong to which row: joined by id, never by position; what does not fit is counted, never fatal.
+
+A first look finds only the id of every line and remembers where the line stands. The lines are read in earnest later,
+in the order of the rows, so that a part's answers are never in memory together.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from nono.jsonl import BadLine, split_lines
+from nono.model import Outcome, RequestError, Result
+
+# So many odd lines of a kind are shown; all are counted.
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one attempt brought.
+
+    `files` are its answer files, successes first. `requests` is its input file; None means that it had all of the
+    part's own requests and no others. `unanswered` is what became of requests without an answer line (a batch that
+    expired: EXPIRED), and `error` why, where the provider said so. A `pending` attempt has not ended: its rows are
+    asked about already, and nothing else is known.
+    """
+
+    files: Sequence[Path] = ()
+    requests: Path | None = None
+    batch_id: str | None = None
+    unanswered: Outcome = Outcome.MISSING
+    error: RequestError | None = None
+    pending: bool = False
+
+
+class Oddities(msgspec.Struct):
+    """Answer lines that fit no request, or one that has its answer already; each kind with a few places."""
+
+    duplicates: int = 0
+    unknown: int = 0
+    corrupt: int = 0
+    shown: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.duplicates or self.unknown or self.corrupt)
+
+    def note(self, kind: str, place: str, what: str) -> None:
+        count = getattr(self, kind) + 1
+        setattr(self, kind, count)
+        if count <= SHOWN:
+            self.shown.append(f"{place}: {what}")
+
+
+class IdReader:
+    """Reads the id of a line; `field` is the key that carries it."""
+
+    def __init__(self, field: str) -> None:
+        name = re.escape(field.encode())
+        # At the beginning (perhaps after the line's own id) or at the end of an object the key can be nothing but the
+        # object's own, and an id without escapes is its bytes.
+        own_id = rb'(?:"id"\s*:\s*"[^"\\]*"\s*,\s*)?'
+        self._first = re.compile(rb"\s*\{\s*" + own_id + rb'"' + name + rb'"\s*:\s*"([^"\\]*)"\s*[,}]').match
+        self._last = re.compile(rb'[,{]\s*"' + name + rb'"\s*:\s*"([^"\\]*)"\s*\}\s*\Z').search
+        self._tail = len(field) + 300
+        struct = msgspec.defstruct("Id", [(field, str)], gc=False)
+        self._decode = msgspec.json.Decoder(struct).decode
+        self._field = field
+
+    def read(self, line: bytes) -> str | None:
+        """The id, or None if the line has to be looked at closely."""
+        found = self._first(line) or self._last(line, max(0, len(line) - self._tail))
+        try:
+            if found:
+                return found[1].decode()
+            custom_id: str = getattr(self._decode(line), self._field)
+            return custom_id
+        except (ValueError, RecursionError):
+            return None
+
+
+class JoinedAnswers:
+    """One attempt's answers, found for the rows of a part. Rows are counted from the part's first."""
+
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+        # Which rows the attempt asked about; None: all that `ids` of `join` had.
+        self.members: bytearray | None = None
+        self._files: list[mmap.mmap] = []
+        # File, start and end of a row's first line; further lines of a row are rare.
+        self._places: dict[int, tuple[int, int, int]] = {}
+        self._more: dict[int, list[tuple[int, int, int]]] = {}
+
+    def asked(self, row: int) -> bool:
+        return self.members is None or bool(self.members[row])
+
+    def lines(self, row: int) -> list[bytes]:
+        """The answer lines of a row, in the order of the files; usually one."""
+        place = self._places.get(row)
+        if place is None:
+            return []
+        number, start, end = place
+        lines = [self._files[number][start:end]]
+        for number, start, end in self._more.get(row, ()):
+            lines.append(self._files[number][start:end])
+        return lines
+
+    def scan(self, path: Path) -> Iterator[tuple[int, int, int, int, bytes]]:
+        """Line number, file number, start, end and bytes of every line that is not blank."""
+        if path.stat().st_size == 0:
+            return
+        with path.open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        number, start, size = 0, 0, len(content)
+        self._files.append(content)
+        while start < size:
+            end = content.find(b"\n", start)
+            end = size if end < 0 else end
+            number += 1
+            line = content[start:end]
+            if line and not line.isspace():
+                yield number, len(self._files) - 1, start, end, line
+            start = end + 1
+
+    def put(self, row: int, place: tuple[int, int, int]) -> bool:
+        """Note the place of a row's line; False if the row has one already."""
+        if self._places.setdefault(row, place) is place:
+            return True
+        self._more.setdefault(row, []).append(place)
+        return False
+
+    def close(self) -> None:
+        for content in self._files:
+            content.close()
+
+
+def join(
+    answers: Answers,
+    ids: Mapping[str, int],
+    row_count: int,
+    reader: IdReader,
+    decode: Callable[[bytes], Result],
+    oddities: Oddities,
+) -> JoinedAnswers:
+    """Find the answer lines of an attempt for the rows with these ids (id -> row in the part).
+
+    Lines of other rows that the attempt asked about are passed over; all others are noted in `oddities`. Nothing that
+    stands in a file makes this raise.
+    """
+    joined = JoinedAnswers(answers)
+    elsewhere: frozenset[str] = frozenset()
+    if answers.requests is not None:
+        asked = frozenset(request_ids(answers.requests, reader))
+        joined.members = bytearray(row_count)
+        for own_id in asked & ids.keys():
+            joined.members[ids[own_id]] = 1
+        elsewhere = asked - ids.keys()
+    for path in () if answers.pending else answers.files:
+        for number, file_number, start, end, line in joined.scan(path):
+            custom_id = reader.read(line)
+            if custom_id is None:
+                try:
+                    custom_id = decode(line).custom_id
+                except BadLine as error:
+                    oddities.note("corrupt", f"{path.name}:{number}", error.message)
+                    continue
+            row = ids.get(custom_id)
+            if row is None or not joined.asked(row):
+                if custom_id not in elsewhere:
+                    oddities.note("unknown", f"{path.name}:{number}", f"no request has the id {custom_id[:80]!r}")
+            elif not joined.put(row, (file_number, start, end)):
+                oddities.note("duplicates", f"{path.name}:{number}", f"{custom_id[:80]!r} is answered once more")
+    return joined
+
+
+def request_ids(path: Path, reader: IdReader) -> Iterator[str]:
+    """The ids in an input file of ours."""
+    with path.open("rb") as file:
+        for line in split_lines(file):
+            custom_id = reader.read(line)
+            if custom_id is not None:
+                yield custom_id

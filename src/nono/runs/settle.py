@@ -1,0 +1,248 @@
+"""Answer files and a part's rows in, exactly one outcome per row out, in input order.
+
+Everything comes from files: the kept rows, and what every attempt brought. So a part can be settled as often as
+attempts of its rows end, and gives the same table each time. Answers are joined by id; of several attempts the best
+outcome wins; what fits nothing is reported and harms no other row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nono.datasets import Batch, Source
+from nono.jsonl import BadLine
+from nono.model import NO_USAGE, Outcome, RequestError, Result
+from nono.providers import Provider, Task
+from nono.runs.borrowed import Borrowed
+from nono.runs.cost import Price
+from nono.runs.encoding import generated_id, id_field
+from nono.runs.joining import Answers, IdReader, JoinedAnswers, join
+from nono.runs.kept import kept_rows, read_borrowed
+from nono.runs.parts import PlannedPart
+from nono.runs.plan import Column
+from nono.runs.render import as_text
+from nono.runs.shape import Mismatch, Shape
+from nono.runs.table import EMBEDDING, Layout, json_text, open_part, part_path
+from nono.runs.tally import NOT_SENT, RANK, UNSAID, WAITS, PartSummary, Settled, Tally
+
+SCHEMA_MISMATCH = "schema_mismatch"
+MODERATION_COLUMNS = (Column("flagged", "bool"), Column("categories", "json"), Column("category_scores", "json"))
+
+
+def settle(
+    part: PlannedPart,
+    attempts: Sequence[Answers],
+    *,
+    provider: Provider,
+    task: Task,
+    columns: Sequence[Column],
+    id_column: str | None,
+    rows: Path,
+    results: Path,
+    price: Price | None = None,
+    max_attempts: int | None = None,
+) -> PartSummary:
+    """Write the results of a part into the folder `results`: one row per input row, in order, whole or not at all.
+
+    `attempts` are all that had rows of the part, in the order of their making; those that have not ended are
+    `pending`. `rows` is the folder of the kept rows, `columns` and `id_column` the plan's. Borrowed rows get the
+    outcome of the row they borrow from, if its part is settled: parts that borrow are settled once more when all
+    others are. Rows that were tried `max_attempts` times are not `retryable` any more.
+
+    Nothing that stands in an answer file makes this raise.
+    """
+    shape = Shape(task.schema) if task.schema is not None and task.kind == "chat" else None
+    parsed = shape.columns if shape else _OTHER_COLUMNS.get(task.kind, ())
+    layout = Layout(columns, parsed, id_column=id_column)
+    borrowed = Borrowed(
+        read_borrowed(rows, part.no), part.no, results, [column.name for column in layout.result_columns]
+    )
+    source = kept_rows(rows, part.no)
+    ids = _ids(source, id_column, part, borrowed)
+    tally = Tally(part, price, max_attempts)
+    reader = IdReader(id_field(provider, task))
+    joined = [join(one, ids, part.row_count, reader, provider.decode, tally.oddities) for one in attempts]
+    settled = _Rows(task.kind, layout, shape, provider.decode, joined, tally, borrowed, id_column)
+    path = part_path(results, part.no)
+    try:
+        with open_part(path, layout) as table:
+            for batch in source.batches():
+                table.write(batch, settled.columns(batch, part.first_row))
+    finally:
+        for one in joined:
+            one.close()
+    return tally.summary(path)
+
+
+_OTHER_COLUMNS: Mapping[str, tuple[Column, ...]] = {"embedding": (EMBEDDING,), "moderation": MODERATION_COLUMNS}
+
+
+def _ids(source: Source, id_column: str | None, part: PlannedPart, borrowed: Borrowed) -> dict[str, int]:
+    """The ids of the rows that have a request of their own, and where these rows stand in the part."""
+    if id_column is None:
+        ids = {generated_id(part.first_row + row): row for row in range(part.row_count)}
+    else:
+        ids = {}
+        for batch in source.batches():
+            for row, value in enumerate(batch.column(id_column), start=batch.first):
+                ids[as_text(value)] = row
+    if borrowed.rows:
+        ids = {custom_id: row for custom_id, row in ids.items() if row not in borrowed.rows}
+    return ids
+
+
+class _Rows:
+    """Settles rows, batch by batch, into lists of the result columns."""
+
+    def __init__(
+        self,
+        kind: str,
+        layout: Layout,
+        shape: Shape | None,
+        decode: Callable[[bytes], Result],
+        joined: Sequence[JoinedAnswers],
+        tally: Tally,
+        borrowed: Borrowed,
+        id_column: str | None,
+    ) -> None:
+        self._kind = kind
+        self._layout = layout
+        self._shape = shape
+        self._decode = decode
+        self._joined = joined
+        self._tally = tally
+        self._borrowed = borrowed
+        self._id_column = id_column
+        self._nothing = (None,) * len(layout.parsed)
+
+    def columns(self, batch: Batch, first_row: int) -> Mapping[str, list[Any]]:
+        """The result columns of a batch; `first_row` is the part's first in the data set."""
+        names = [column.name for column in self._layout.result_columns]
+        rows = range(batch.first, batch.first + batch.size)
+        if self._id_column is None:
+            ids = [generated_id(first_row + row) for row in rows]
+        else:
+            ids = [as_text(value) for value in batch.column(self._id_column)]
+        lines = []
+        for row, custom_id in zip(rows, ids, strict=True):
+            if row in self._borrowed.rows:
+                lines.append(self._borrow(row, custom_id, names))
+                continue
+            values = self._values(row, custom_id)
+            lines.append(values)
+            if row in self._borrowed.lenders:
+                self._borrowed.lend(row, dict(zip(names, values, strict=True)))
+        return {name: list(column) for name, column in zip(names, zip(*lines, strict=True), strict=True)}
+
+    def _values(self, row: int, custom_id: str) -> tuple[Any, ...]:
+        settled = self._best(row, custom_id)
+        result, error, usage = settled.result, settled.error, settled.usage
+        cost = self._tally.enter(row, settled)
+        return (
+            custom_id,
+            settled.outcome.value,
+            settled.answer,
+            *settled.parsed,
+            result.finish_reason if result else None,
+            error.code if error else None,
+            error.message if error else None,
+            usage.input_tokens,
+            usage.output_tokens,
+            cost,
+            result.model if result else None,
+            settled.attempts,
+            settled.batch_id,
+        )
+
+    def _best(self, row: int, custom_id: str) -> Settled:
+        """The best of what all attempts say about a row; tokens are paid for each of them."""
+        best = Settled(parsed=self._nothing)
+        attempts, usage = 0, NO_USAGE
+        for joined in self._joined:
+            if not joined.asked(row):
+                continue
+            if joined.answers.pending:
+                best.pending = True
+                continue
+            attempts += 1
+            one = self._one(joined, row, custom_id)
+            if one.usage is not NO_USAGE:
+                usage = one.usage if usage is NO_USAGE else usage + one.usage
+            # Of equal failures the last one tells most; of answers the first one stays.
+            if RANK[one.outcome] < RANK[best.outcome] or (
+                one.outcome is best.outcome and one.outcome is not Outcome.SUCCEEDED
+            ):
+                one.pending = best.pending
+                best = one
+        best.attempts, best.usage = attempts, usage
+        if best.outcome is not Outcome.SUCCEEDED and best.error is None:
+            best.error = UNSAID[best.outcome] if attempts else NOT_SENT
+        return best
+
+    def _one(self, joined: JoinedAnswers, row: int, custom_id: str) -> Settled:
+        """What one attempt says about a row."""
+        answers = joined.answers
+        best: Settled | None = None
+        for line in joined.lines(row):
+            try:
+                result = self._decode(line)
+            except BadLine as error:
+                self._tally.oddities.note("corrupt", custom_id[:80], error.message)
+                continue
+            if result.custom_id != custom_id:
+                self._tally.oddities.note("corrupt", custom_id[:80], "the line has several ids")
+            elif best is None or (best.outcome is not Outcome.SUCCEEDED and result.outcome is Outcome.SUCCEEDED):
+                best = self._read(result, answers.batch_id)
+        if best is not None:
+            return best
+        return Settled(answers.unanswered, None, answers.error, self._nothing, None, answers.batch_id)
+
+    def _read(self, result: Result, batch_id: str | None) -> Settled:
+        """An answer as outcome, text and parsed values."""
+        settled = Settled(result.outcome, result, result.error, self._nothing, result.text, batch_id, 0, result.usage)
+        if result.outcome is not Outcome.SUCCEEDED:
+            return settled
+        if self._shape is not None:
+            try:
+                settled.parsed = self._shape.parse(result.text)
+            except Mismatch as error:
+                ended = result.finish_reason
+                why = f" (finish_reason {ended})" if ended and ended.lower() not in ("stop", "completed") else ""
+                settled.outcome = Outcome.ERRORED
+                settled.error = RequestError(SCHEMA_MISMATCH, error.message + why)
+        elif self._kind == "embedding":
+            settled.parsed = (result.vector,)
+        elif self._kind == "moderation":
+            settled.parsed = _moderation(result.body)
+        if settled.answer is None and result.vector is None:
+            settled.answer = json_text(_plain(result.body))
+        return settled
+
+    def _borrow(self, row: int, custom_id: str, names: Sequence[str]) -> tuple[Any, ...]:
+        """The outcome of the row whose request this one shares: free, and without an attempt of its own."""
+        lent = self._borrowed.values(row)
+        own: dict[str, Any] = {"custom_id": custom_id, "input_tokens": 0, "output_tokens": 0, "attempts": 0}
+        own["cost_usd"] = 0.0 if self._tally.priced else None
+        if lent is None:
+            self._tally.enter_borrowed(row, Outcome.MISSING, WAITS)
+            own |= {"outcome": Outcome.MISSING.value, "error_code": WAITS.code, "error_message": WAITS.message}
+            return tuple(own.get(name) for name in names)
+        error = RequestError(lent["error_code"], lent["error_message"] or "") if lent["error_code"] else None
+        self._tally.enter_borrowed(row, lent["outcome"], error)
+        return tuple(({**lent, **own})[name] for name in names)
+
+
+def _moderation(body: Any) -> tuple[Any, ...]:
+    """The first result of a moderation answer, cut into its columns."""
+    found = body.get("results") if isinstance(body, Mapping) else None
+    result = found[0] if isinstance(found, list) and found and isinstance(found[0], Mapping) else {}
+    return tuple(result.get(column.name) for column in MODERATION_COLUMNS)
+
+
+def _plain(body: Any) -> Any:
+    return dict(body) if isinstance(body, Mapping) else body
+
+
+__all__ = ["Answers", "PartSummary", "settle"]

@@ -1,0 +1,152 @@
+"""What becomes of rows, counted while they are settled: outcomes, tokens, money, errors, and who may be asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nono.model import NO_USAGE, Outcome, RequestError, Result, Usage
+from nono.runs.cost import Price
+from nono.runs.joining import Oddities
+from nono.runs.parts import PlannedPart
+
+# The best comes first.
+RANK = {
+    Outcome.SUCCEEDED: 0,
+    Outcome.ERRORED: 1,
+    Outcome.EXPIRED: 2,
+    Outcome.CANCELLED: 3,
+    Outcome.MISSING: 4,
+}
+
+
+class ErrorCount(msgspec.Struct, frozen=True):
+    """How often an error occurred in a part, with one message and the row (from the data set's first) that had it."""
+
+    code: str
+    count: int
+    message: str
+    row: int
+
+
+class PartSummary(msgspec.Struct, frozen=True):
+    """What became of a part's rows. `outcomes` has all five; they add up to the part's rows.
+
+    `retryable` are rows (counted from the data set's first) that have no answer and may get one in another batch.
+    `borrowed_missing` counts rows that wait for the answer of a row in another part. `stops_run` is an error after
+    which no other request will fare better. `cost_usd` is None where the price is not known.
+    """
+
+    no: int
+    path: Path
+    outcomes: Mapping[Outcome, int]
+    usage: Usage
+    cost_usd: float | None
+    retryable: tuple[int, ...] = ()
+    errors: tuple[ErrorCount, ...] = ()
+    oddities: Oddities = msgspec.field(default_factory=Oddities)
+    borrowed_missing: int = 0
+    stops_run: RequestError | None = None
+
+
+# What is said of rows whose failure the provider gave no reason for.
+UNSAID = {
+    Outcome.ERRORED: RequestError("errored", "the provider gave no reason", retryable=True),
+    Outcome.EXPIRED: RequestError("expired", "the batch's time was over before the request ran", retryable=True),
+    Outcome.CANCELLED: RequestError("cancelled", "the batch was cancelled before the request ran", retryable=True),
+    Outcome.MISSING: RequestError("missing", "the batch ended without a line for the request", retryable=True),
+}
+NOT_SENT = RequestError("not_sent", "no batch with the request has ended yet")
+WAITS = RequestError("waits", "the same request of another row is not settled yet")
+
+
+@dataclass(slots=True)
+class Settled:
+    """A row's best outcome so far."""
+
+    outcome: Outcome = Outcome.MISSING
+    result: Result | None = None
+    error: RequestError | None = None
+    parsed: tuple[Any, ...] = ()
+    answer: str | None = None
+    batch_id: str | None = None
+    attempts: int = 0
+    usage: Usage = NO_USAGE
+    pending: bool = False
+
+
+class Tally:
+    """Counts while rows are settled."""
+
+    def __init__(self, part: PlannedPart, price: Price | None, max_attempts: int | None) -> None:
+        self.oddities = Oddities()
+        self._part = part
+        self._price = price
+        self._max_attempts = max_attempts
+        self._outcomes = dict.fromkeys(Outcome, 0)
+        self._input = self._output = self._cached = self._reasoning = 0
+        self._cost_usd = 0.0
+        self._retryable: list[int] = []
+        self._errors: dict[str, ErrorCount] = {}
+        self._borrowed_missing = 0
+        self._stops_run: RequestError | None = None
+
+    @property
+    def priced(self) -> bool:
+        return self._price is not None
+
+    def enter(self, row: int, settled: Settled) -> float | None:
+        """Count a row; returns what it cost."""
+        self._outcomes[settled.outcome] += 1
+        error = settled.error
+        if error is not None:
+            self._count(error, row)
+            given_up = self._max_attempts is not None and settled.attempts >= self._max_attempts
+            if error.retryable and not settled.pending and not given_up:
+                self._retryable.append(self._part.first_row + row)
+            if error.stops_run:
+                self._stops_run = error
+        usage = settled.usage
+        if usage is NO_USAGE:
+            return 0.0 if self._price is not None else None
+        self._input += usage.input_tokens
+        self._output += usage.output_tokens
+        self._cached += usage.cached_tokens
+        self._reasoning += usage.reasoning_tokens
+        if self._price is None:
+            return None
+        cost = self._price.cost_usd(usage)
+        self._cost_usd += cost
+        return cost
+
+    def enter_borrowed(self, row: int, outcome: str, error: RequestError | None) -> None:
+        """Count a row that shares another's request, and therefore its fate, but not its price."""
+        self._outcomes[Outcome(outcome)] += 1
+        if error is WAITS:
+            self._borrowed_missing += 1
+        if error is not None:
+            self._count(error, row)
+
+    def _count(self, error: RequestError, row: int) -> None:
+        known = self._errors.get(error.code)
+        if known is None:
+            known = ErrorCount(error.code, 0, error.message, self._part.first_row + row)
+        self._errors[error.code] = msgspec.structs.replace(known, count=known.count + 1)
+
+    def summary(self, path: Path) -> PartSummary:
+        return PartSummary(
+            no=self._part.no,
+            path=path,
+            outcomes=self._outcomes,
+            usage=Usage(self._input, self._output, self._cached, self._reasoning),
+            cost_usd=None if self._price is None else self._cost_usd,
+            retryable=tuple(self._retryable),
+            errors=tuple(sorted(self._errors.values(), key=lambda one: -one.count)),
+            oddities=self.oddities,
+            borrowed_missing=self._borrowed_missing,
+            stops_run=self._stops_run,
+        )
