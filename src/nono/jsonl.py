@@ -7,7 +7,7 @@ inside JSON strings; here bytes are split at `\\n` only.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,6 +55,37 @@ def decode(line: bytes) -> Any:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
         raise BadLine(f"not one JSON value: {error}") from error
+
+
+class LateObject(Mapping[str, Any]):
+    """The object inside a line to which `path` leads, as it was written; decoded when it is first looked at."""
+
+    __slots__ = ("_decoded", "_line", "_path")
+
+    def __init__(self, line: bytes, *path: str) -> None:
+        self._line: bytes | None = line
+        self._path = path
+        self._decoded: dict[str, Any] = {}
+
+    def _read(self) -> dict[str, Any]:
+        if self._line is not None:
+            value = decode(self._line)
+            for name in self._path:
+                value = value[name]
+            self._decoded, self._line = value, None
+        return self._decoded
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __repr__(self) -> str:
+        return repr(self._read())
 
 
 def split_lines(file: BinaryIO) -> Iterator[bytes]:

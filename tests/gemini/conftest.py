@@ -27,10 +27,3 @@ def service(gemini: gemini_double.GeminiDouble) -> Iterator[GeminiBatchService]:
 @pytest.fixture
 def samples() -> Path:
     return Path(__file__).parent.parent / "samples" / "gemini"
-
-
-@pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GOOGLE_API_KEY", "GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL", "GOOGLE_GENAI_API_VERSION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")

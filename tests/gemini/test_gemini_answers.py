@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nono.jsonl import BadLine
 from nono.model import Outcome, Result, Usage
-from nono.providers.gemini.answers import decode, text_of
+from nono.providers.gemini.answers import _decode_tolerantly, decode, text_of
 
 
 def line(**fields: Any) -> bytes:
@@ -146,6 +146,25 @@ def test_no_line_of_whatever_shape_raises_anything_else(value: dict[str, Any]) -
         return
     assert isinstance(result, Result)
     assert (result.error is None) == (result.outcome is Outcome.SUCCEEDED)
+
+
+PART = st.fixed_dictionaries(
+    {}, optional={"text": st.text(max_size=5), "thought": st.booleans(), "inlineData": st.just({"data": "AA"})}
+)
+TOKENS = st.dictionaries(
+    st.sampled_from(["promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "cachedContentTokenCount"]),
+    st.integers(0, 9999),
+)
+
+
+@given(st.lists(PART, max_size=4), TOKENS, st.sampled_from(["STOP", "MAX_TOKENS", "SAFETY", "NEW"]))
+def test_the_quick_way_and_the_tolerant_way_agree(parts: list[Any], tokens: dict[str, int], reason: str) -> None:
+    candidate = {"content": {"parts": parts}, "finishReason": reason}
+    text = line(response={"candidates": [candidate], "usageMetadata": tokens, "modelVersion": "m"})
+    quick, tolerant = decode(text), _decode_tolerantly(text)
+    assert dict(quick.body) == dict(tolerant.body)
+    for name in ("custom_id", "outcome", "text", "vector", "finish_reason", "model", "usage", "error"):
+        assert getattr(quick, name) == getattr(tolerant, name)
 
 
 def test_an_answer_of_many_parts_is_one_text() -> None:

@@ -14,7 +14,8 @@ from gemini_double import operation
 from nono.errors import FileOutput, InputError, JobFailed, NoDestination, NotComplete, UnreadableAnswer
 from nono.model import Phase
 from nono.providers.gemini.answers import InlineResult
-from nono.providers.gemini.wire import Job, answer_file, inline_answers, parse_job, parse_job_page, remote_batch
+from nono.providers.gemini.harvest import answer_file, inline_answers
+from nono.providers.gemini.wire import Job, parse_job, parse_job_page, remote_batch
 
 
 @pytest.fixture

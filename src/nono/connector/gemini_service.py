@@ -22,8 +22,9 @@ from nono.providers.gemini import bodies, flows, uploads
 from nono.providers.gemini.account import client_timeout_s, resolve
 from nono.providers.gemini.answers import InlineResult
 from nono.providers.gemini.check import check_file, check_inline, write_file
+from nono.providers.gemini.harvest import inline_answers
 from nono.providers.gemini.translate import EMBED, GENERATE
-from nono.providers.gemini.wire import File, Job, JobPage, inline_answers
+from nono.providers.gemini.wire import File, Job, JobPage
 from nono.waiting import wait_until_ended
 
 StrPath = str | os.PathLike[str]

@@ -11,7 +11,7 @@ from nono.exchange import Account, Flow
 from nono.facts import Facts, read_facts
 from nono.model import Phase, RemoteBatch, RemoteFile, Result
 from nono.providers import Task
-from nono.providers.gemini import answers, flows, lint, translate, uploads, wire
+from nono.providers.gemini import answers, flows, harvest, lint, translate, uploads, wire
 from nono.providers.gemini.account import resolve
 from nono.providers.gemini.check import check_request
 
@@ -70,7 +70,7 @@ class GeminiProvider:
         """
         names = batch.answer_files
         if not names and batch.phase in (Phase.SUCCEEDED, Phase.PARTIAL):
-            names = (wire.answer_file((yield from flows.get_with_output(batch.id))),)
+            names = (harvest.answer_file((yield from flows.get_with_output(batch.id))),)
         paths = []
         for name in names:
             path = into / f"{re.sub(r'[^A-Za-z0-9_-]', '_', name.removeprefix('files/'))}.jsonl"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nono.jsonl import BadLine
+import msgspec
+
+from nono.jsonl import BadLine, LateObject
 from nono.jsonl import decode as decode_json
-from nono.model import Outcome, RequestError, Result, Usage
+from nono.model import NO_USAGE, Outcome, RequestError, Result, Usage
 from nono.providers.gemini.status import request_error
 
 # Reasons to stop that leave no answer behind, and whether asking again may give one (the answer was sampled).
@@ -116,7 +118,9 @@ def usage_of(response: Mapping[str, Any]) -> Usage:
     """Tokens of an answer. Thoughts are billed as output and counted in it; `reasoning_tokens` says how many."""
     usage = response.get("usageMetadata")
     if not isinstance(usage, Mapping):
-        return Usage(input_tokens=_count(response.get("tokenCount")))  # embeddings of older models
+        return (
+            Usage(_count(response["tokenCount"])) if "tokenCount" in response else NO_USAGE
+        )  # embeddings of older models
     thoughts = _count(usage.get("thoughtsTokenCount"))
     return Usage(
         input_tokens=_count(usage.get("promptTokenCount")) + _count(usage.get("toolUsePromptTokenCount")),
@@ -126,12 +130,81 @@ def usage_of(response: Mapping[str, Any]) -> Usage:
     )
 
 
+class _Part(msgspec.Struct, gc=False):
+    text: str | None = None
+    thought: bool | None = None
+
+
+class _Content(msgspec.Struct, gc=False):
+    parts: list[_Part] | None = None
+
+
+class _Candidate(msgspec.Struct, gc=False):
+    content: _Content | None = None
+    finishReason: str | None = None
+
+
+class _Tokens(msgspec.Struct, gc=False):
+    promptTokenCount: int = 0
+    toolUsePromptTokenCount: int = 0
+    candidatesTokenCount: int = 0
+    thoughtsTokenCount: int = 0
+    cachedContentTokenCount: int = 0
+
+
+class _Response(msgspec.Struct, gc=False):
+    candidates: list[_Candidate]
+    usageMetadata: _Tokens | None = None
+    modelVersion: str | None = None
+
+
+class _Line(msgspec.Struct, gc=False):
+    key: str
+    response: _Response
+    error: Any = None
+    status: Any = None
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
 def decode(line: bytes) -> Result:
     """One line of an answer file.
 
     A line is `{"key", "response"}`, `{"key", "error"}`, `{"key", "status"}` (an object, or a text that is empty on
-    success), or a bare answer beside its key. Raises BadLine for what is not JSON or has no key, and nothing else.
+    success), or a bare answer beside its key. `body` is a mapping that decodes itself when it is looked at.
+
+    Raises BadLine for what is not JSON or has no key, and nothing else.
     """
+    try:  # the usual line, by type: an answer with something in it
+        parsed = _decode_line(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+        return _decode_tolerantly(line)
+    candidate = parsed.response.candidates[0] if parsed.response.candidates else None
+    if parsed.error or parsed.status or candidate is None or candidate.content is None or not candidate.content.parts:
+        return _decode_tolerantly(line)
+    texts = [part.text for part in candidate.content.parts if part.text is not None and not part.thought]
+    tokens = parsed.response.usageMetadata
+    return Result(
+        parsed.key,
+        Outcome.SUCCEEDED,
+        text="".join(texts) if texts else None,
+        body=LateObject(line, "response"),
+        finish_reason=candidate.finishReason,
+        model=parsed.response.modelVersion,
+        usage=Usage(
+            tokens.promptTokenCount + tokens.toolUsePromptTokenCount,
+            tokens.candidatesTokenCount + tokens.thoughtsTokenCount,
+            tokens.cachedContentTokenCount,
+            tokens.thoughtsTokenCount,
+        )
+        if tokens
+        else NO_USAGE,
+    )
+
+
+def _decode_tolerantly(line: bytes) -> Result:
+    """Any other line, through plain dicts: nothing in it is relied on."""
     value = decode_json(line)
     if not isinstance(value, dict):
         raise BadLine("an answer line is not a JSON object")

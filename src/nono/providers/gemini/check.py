@@ -19,9 +19,9 @@ from nono.facts import read_facts
 from nono.files import whole_file
 from nono.jsonl import BadLine
 from nono.providers.gemini.fields import find_misplaced
+from nono.providers.gemini.harvest import own_key
 from nono.providers.gemini.requests import Item, check_key, item_of
 from nono.providers.gemini.translate import EMBED, GENERATE
-from nono.providers.gemini.wire import own_key
 
 FACTS = read_facts("gemini")
 _SHOWN = 3

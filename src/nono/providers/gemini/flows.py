@@ -20,16 +20,10 @@ from nono.exchange import Call, Flow, Pause, Work
 from nono.facts import read_facts
 from nono.jsonl import BadLine
 from nono.providers.gemini.answers import InlineResult
+from nono.providers.gemini.harvest import answer_file, inline_answers
 from nono.providers.gemini.status import raise_for
 from nono.providers.gemini.translate import EMBED, GENERATE
-from nono.providers.gemini.wire import (
-    Job,
-    JobPage,
-    answer_file,
-    inline_answers,
-    parse_job,
-    parse_job_page,
-)
+from nono.providers.gemini.wire import Job, JobPage, parse_job, parse_job_page
 
 FACTS = read_facts("gemini")
 _METHODS = {GENERATE: "batchGenerateContent", EMBED: "asyncBatchEmbedContent"}
@@ -108,12 +102,12 @@ def delete(name: str) -> Flow[None]:
 
 
 def inline_results(name: str) -> Flow[list[InlineResult]]:
-    """The answers of an ended inline job. Raises as `wire.inline_answers`."""
+    """The answers of an ended inline job. Raises as `harvest.inline_answers`."""
     return inline_answers((yield from get_with_output(name)))
 
 
 def save_answers(name: str, path: Path) -> Flow[Path]:
-    """Stream the answer file of an ended job to `path`. Raises as `wire.answer_file`, and as `download_file`."""
+    """Stream the answer file of an ended job to `path`. Raises as `harvest.answer_file`, and as `download_file`."""
     job = yield from get_with_output(name)
     return (yield from download_file(answer_file(job), path))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -106,35 +106,6 @@ class _Line(msgspec.Struct, gc=False):
     error: Any = None
 
 
-class Body(Mapping[str, Any]):
-    """The body of an answer exactly as the provider sent it; decoded when it is first looked at."""
-
-    __slots__ = ("_decoded", "_line")
-
-    def __init__(self, line: bytes) -> None:
-        self._line: bytes | None = line
-        self._decoded: dict[str, Any] = {}
-
-    def _read(self) -> dict[str, Any]:
-        if self._line is not None:
-            value = jsonl.decode(self._line)
-            self._decoded = value["response"]["body"]
-            self._line = None
-        return self._decoded
-
-    def __getitem__(self, name: str) -> Any:
-        return self._read()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
-
-    def __len__(self) -> int:
-        return len(self._read())
-
-    def __repr__(self) -> str:
-        return repr(self._read())
-
-
 _decode_line = msgspec.json.Decoder(_Line).decode
 
 
@@ -153,7 +124,9 @@ def decode(line: bytes) -> Result:
     response = parsed.response
     if response is None or response.body is None or response.status_code != 200 or parsed.error or response.body.error:
         return _decode_tolerantly(line)
-    return _succeeded(parsed.custom_id, response.body, Body(line)) or _decode_tolerantly(line)
+    return _succeeded(
+        parsed.custom_id, response.body, jsonl.LateObject(line, "response", "body")
+    ) or _decode_tolerantly(line)
 
 
 def _succeeded(custom_id: str, body: _Body, whole: Any) -> Result | None:
