@@ -42,6 +42,8 @@ class Provider(Protocol):
 
     name: str
     facts: Facts
+    # The key that carries the id in the lines of requests and of answers.
+    id_key: str
 
     def account(self, *, api_key: str | None = None, base_url: str | None = None) -> Account:
         """Base URL and key from the arguments, then from the provider's environment variables.

@@ -73,12 +73,6 @@ def splice(provider: Provider, task: Task) -> Splice | None:
     return Splice(before, between, after) if found else None
 
 
-def id_field(provider: Provider, task: Task) -> str:
-    """The key that carries the id in the provider's lines, of requests and of answers."""
-    line = provider.request_line(ID_MARK, task, {})
-    return next(key for key, value in line.items() if value == ID_MARK)
-
-
 @dataclass(frozen=True, slots=True)
 class Lines:
     """The encoded requests of a batch of rows.

@@ -17,7 +17,7 @@ from nono.model import NO_USAGE, Outcome, RequestError, Result
 from nono.providers import Provider, Task
 from nono.runs.borrowed import Borrowed
 from nono.runs.cost import Price
-from nono.runs.encoding import generated_id, id_field
+from nono.runs.encoding import generated_id
 from nono.runs.joining import Answers, IdReader, JoinedAnswers, join
 from nono.runs.kept import kept_rows, read_borrowed
 from nono.runs.parts import PlannedPart
@@ -62,7 +62,7 @@ def settle(
     source = kept_rows(rows, part.no)
     ids = _ids(source, id_column, part, borrowed)
     tally = Tally(part, price, max_attempts)
-    reader = IdReader(id_field(provider, task))
+    reader = IdReader(provider.id_key)
     joined = [join(one, ids, part.row_count, reader, provider.decode, tally.oddities) for one in attempts]
     settled = _Rows(task.kind, layout, shape, provider.decode, joined, tally, borrowed, id_column)
     path = part_path(results, part.no)

@@ -20,6 +20,7 @@ class GeminiProvider:
     """The Provider protocol over Gemini's wire; `nono.providers.Provider` says what each part does. Holds nothing."""
 
     name = "gemini"
+    id_key = "key"
     facts: Facts = read_facts("gemini")
 
     def account(self, *, api_key: str | None = None, base_url: str | None = None) -> Account:

@@ -23,6 +23,7 @@ class OpenAIProvider:
     """The Provider protocol over OpenAI's wire; `nono.providers.Provider` says what each part does. Holds nothing."""
 
     name = "openai"
+    id_key = "custom_id"
     facts: Facts = read_facts("openai")
 
     def account(self, *, api_key: str | None = None, base_url: str | None = None) -> Account:
