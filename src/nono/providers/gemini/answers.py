@@ -181,7 +181,9 @@ def decode(line: bytes) -> Result:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
         return _decode_tolerantly(line)
     candidate = parsed.response.candidates[0] if parsed.response.candidates else None
-    if parsed.error or parsed.status or candidate is None or candidate.content is None or not candidate.content.parts:
+    if parsed.error or parsed.status or candidate is None or candidate.finishReason in REFUSALS:
+        return _decode_tolerantly(line)
+    if candidate.content is None or not candidate.content.parts:
         return _decode_tolerantly(line)
     texts = [part.text for part in candidate.content.parts if part.text is not None and not part.thought]
     tokens = parsed.response.usageMetadata
@@ -228,7 +230,8 @@ def _answered(key: str, response: dict[str, Any]) -> Result:
     candidate = _candidate(response)
     finish_reason = candidate.get("finishReason")
     text = text_of(response)
-    refusal = None if vector is not None or any(_parts(response)) else _refusal(response, candidate)
+    told = vector is not None or any(map(_tells, _parts(response)))
+    refusal = None if told else _refusal(response, candidate)
     model = response.get("modelVersion")
     return Result(
         custom_id=key,
@@ -278,6 +281,11 @@ def _parts(response: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
     content = _candidate(response).get("content")
     parts = content.get("parts") if isinstance(content, Mapping) else None
     return [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+
+
+def _tells(part: Mapping[str, Any]) -> bool:
+    """A part of an answer, and not a thought or an empty text."""
+    return not part.get("thought") and bool(part.get("text") or part.keys() - {"text", "thought", "thoughtSignature"})
 
 
 def _count(value: Any) -> int:
