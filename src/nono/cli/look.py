@@ -156,7 +156,7 @@ def cost(run: str | None, as_json: bool) -> None:
 
     workspace = Workspace()
     runs = [workspace.find(run)] if run else workspace.ledger.runs()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in runs:
         found = read_status(workspace.ledger, row.id)
         rows.append(

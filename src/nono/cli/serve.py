@@ -1,4 +1,4 @@
-"""`nono serve`: the local batch server in the foreground. The addresses are data (stdout), the rest is talk (stderr)."""
+"""`nono serve`: the local batch server in the foreground. Addresses are data (stdout), the rest is talk (stderr)."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from nono.errors import NonoError
+from nono.errors import KeyRefused, NonoError, OutOfQuota
 from nono.exchange import Flow, Send, drive
 from nono.model import RemoteBatch
 from nono.providers import Provider, Task
@@ -21,6 +21,11 @@ from nono.runs.clock import Clock
 from nono.runs.events import Event, Happened
 from nono.runs.folder import RunFolder
 from nono.runs.ledger import AttemptRow, AttemptState, Ledger, RunRow, ShardRow, Transaction
+from nono.runs.plan import Plan
+
+if TYPE_CHECKING:
+    from nono.runs.cost import Price
+    from nono.runs.settle import PartSummary
 
 T = TypeVar("T")
 
@@ -71,6 +76,8 @@ class Bench:
     clock: Clock
     folder: RunFolder
     settings: Settings
+    plan: Plan
+    price: Price | None
     tell: Callable[[Event], object]
     wake: threading.Event = field(default_factory=threading.Event)
     # Steps run in threads: one at a time decides about spending, and one at a time settles.
@@ -79,6 +86,8 @@ class Bench:
     # Batches as last seen, so that a step need not ask again what a poll has just told.
     seen: dict[str, RemoteBatch] = field(default_factory=dict)
     cancel_asked: set[str] = field(default_factory=set)
+    # What the last settling of a part found, by part; made anew when it is not there.
+    summaries: dict[int, PartSummary] = field(default_factory=dict)
 
     def now(self) -> int:
         return self.clock.now_ms()
@@ -156,8 +165,17 @@ def backoff_s(tries: int, hint_s: float | None = None) -> float:
     return max(min(1800.0, 2.0 ** min(tries, 11)), min(hint_s or 0.0, 86_400.0))
 
 
+def stop_if_account_is_refused(error: NonoError) -> None:
+    """No other shard will fare better with this key or this account's money."""
+    if isinstance(error, KeyRefused):
+        raise RunStops("key_refused", error.message) from error
+    if isinstance(error, OutOfQuota):
+        raise RunStops("out_of_quota", error.message) from error
+
+
 def postpone(bench: Bench, attempt: AttemptRow, step: str, error: NonoError) -> AttemptRow:
     """Note a passing trouble and try the step again later."""
+    stop_if_account_is_refused(error)
     wait_s = backoff_s(attempt.tries, getattr(error, "retry_after_s", None))
     with bench.commit() as commit:
         after = commit.keep(attempt, due_in_s=wait_s, tries=attempt.tries + 1)

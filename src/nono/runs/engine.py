@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 from nono.errors import KeyRefused, NonoError
 from nono.runs import admission, cancelling, harvest, rounds, submission
@@ -155,6 +156,8 @@ class Engine:
             with bench.commit() as commit:
                 commit.event(Happened.TROUBLE, step="poll", error=error.message, wait_s=wait_s)
             return
+        if len(bench.ledger.attempts_at_work(bench.run.id)) < len(at_work):
+            self._closed_until = 0  # room has come
         youngest = max(attempt.created_at or 0 for attempt in at_work)
         self._next_poll_at = bench.now() + int(poll_interval_s(bench, (now - youngest) / 1000) * 1000)
 
@@ -173,7 +176,7 @@ class Engine:
                 self._take(attempt)
             else:
                 self._busy[attempt.id] = pool.submit(self._take, attempt)
-                self._busy[attempt.id].add_done_callback(lambda _, done=attempt.id: self._done(done))
+                self._busy[attempt.id].add_done_callback(partial(self._done, attempt.id))
         return started
 
     def _due(self, limit: int) -> list[AttemptRow]:
@@ -205,7 +208,7 @@ class Engine:
             with bench.commit() as commit:
                 commit.event(Happened.NO_ROOM, reason=wait.reason, wait_s=wait.seconds)
 
-    def _done(self, attempt_id: int) -> None:
+    def _done(self, attempt_id: int, _: Future[None]) -> None:
         self._busy.pop(attempt_id, None)
         self.bench.wake.set()
 
@@ -229,7 +232,7 @@ class Engine:
         rounds.settle_the_rest(bench)
         if self._stop is not None or bench.run.state is not RunState.RUNNING:
             return False
-        return rounds.plan_next_round(bench)
+        return rounds.plan_next_round(bench) > 0
 
     def _idle_s(self) -> float:
         """How long nothing is due."""

@@ -4,7 +4,7 @@
 <NONO_HOME>/ledger.db
 <NONO_HOME>/runs/<run id>/
     run.json           what every request has in common: template, system prompt, schema, parameters
-    source.*           a copy of an input that could not be read twice (stdin, an iterator)
+    plan.json          the parts and their columns
     rows/000000.*      the input columns of a part
     shards/000000.jsonl  the input file of a shard, as it goes to the provider
     answers/<tag>/     the answer files of an attempt, as they came
@@ -40,6 +40,10 @@ class RunFolder:
     @property
     def task_file(self) -> Path:
         return self.path / "run.json"
+
+    @property
+    def plan_file(self) -> Path:
+        return self.path / "plan.json"
 
     @property
     def rows(self) -> Path:

@@ -24,9 +24,10 @@ LONGEST_BODY_BYTES = 1 << 20
 @contextmanager
 def listen(run: Run, port: int) -> Iterator[int]:
     """Listen on 127.0.0.1 while the block runs; yields the port. Raises MissingKey without a secret."""
-    secret = next((Secret(os.environ[name]) for name in SECRET_VARIABLES if os.environ.get(name)), None)
-    if secret is None:
+    text = next((os.environ[name] for name in SECRET_VARIABLES if os.environ.get(name)), None)
+    if text is None:
         raise MissingKey("webhooks need their signing secret", hint=f"set {' or '.join(SECRET_VARIABLES)}")
+    secret = Secret(text)
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 10

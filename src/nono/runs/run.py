@@ -5,21 +5,60 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from nono.errors import InputError, SettingsError
 from nono.exchange import Send
+from nono.providers import provider_named
 from nono.runs.bench import Bench, Settings
 from nono.runs.clock import Clock, SystemClock
+from nono.runs.cost import price_of
 from nono.runs.engine import Engine
 from nono.runs.events import Event
 from nono.runs.folder import RunFolder
-from nono.runs.ledger import AttemptState, Ledger, RunRow, RunState
-from nono.runs.owner import Ownership
-from nono.runs.spec import RunSpec, load_spec
+from nono.runs.ledger import AttemptRow, AttemptState, Ledger, RunRow, RunState
+from nono.runs.owner import Ownership, RunOwned
+from nono.runs.resolving import adopt as take_over_batch
+from nono.runs.resolving import resolve as decide
+from nono.runs.results import Results
+from nono.runs.rounds import plan_next_round
+from nono.runs.spec import RunSpec, load_plan, load_spec
 from nono.runs.status import RunStatus, read_status
+from nono.runs.table import part_path
 from nono.runs.workspace import Workspace
+
+RETRY_OUTCOMES: dict[str, frozenset[str]] = {
+    "failed": frozenset({"errored"}),
+    "missing": frozenset({"expired", "cancelled", "missing"}),
+    "all": frozenset({"errored", "expired", "cancelled", "missing"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Rows that failed for the same reason; `examples` are custom_ids."""
+
+    outcome: str
+    code: str
+    message: str
+    count: int
+    examples: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RunCost:
+    """Tokens and US dollars of a run; `spent_usd` is None where no price is known."""
+
+    input_tokens: int
+    output_tokens: int
+    spent_usd: float | None
+    committed_usd: float
+
 
 # How often `progress` is called while a run is worked on.
 PROGRESS_EVERY_S = 0.5
@@ -82,6 +121,46 @@ class Run:
     def __repr__(self) -> str:
         status = self.status
         return f"<Run {self.id} {status.model} {status.state}: {status.succeeded:,} of {status.rows:,} rows answered>"
+
+    def results(self) -> Results:
+        """The settled rows, in input order: iterable as dicts, and as Arrow, pandas, polars; see `Results`.
+
+        While the run is under way these are the parts that are complete.
+        """
+        settled = [part.no for part in self.ledger.parts(self.id) if part.settled]
+        return Results([part_path(self.folder.results, no) for no in settled])
+
+    def export(self, target: str | Path, *, format: str | None = None) -> int:
+        """Write the results to a file (.jsonl, .csv, .parquet, .arrow) or `-`; returns how many rows."""
+        return self.results().export(target, format=format)
+
+    def errors(self, *, examples: int = 5) -> list[ErrorGroup]:
+        """What failed, grouped by reason, the most frequent first; with some custom_ids each."""
+        groups: dict[tuple[str, str], ErrorGroup] = {}
+        for row in self.results().rows(RETRY_OUTCOMES["all"]):
+            key = (row["outcome"], row["error_code"] or row["outcome"])
+            group = groups.get(key) or ErrorGroup(*key, message=row["error_message"] or "", count=0, examples=())
+            some = (*group.examples, row["custom_id"])[:examples]
+            groups[key] = replace(group, count=group.count + 1, examples=some)
+        return sorted(groups.values(), key=lambda group: -group.count)
+
+    def row_result(self, row: str) -> dict[str, Any]:
+        """One settled row by its custom_id, or by its number from 0. Raises InputError if there is none."""
+        for number, found in enumerate(self.results()):
+            if found["custom_id"] == row or str(number) == row:
+                return found
+        raise InputError(f"run {self.id} has no settled row {row!r}", hint="a custom_id, or a row number from 0")
+
+    def cost(self) -> RunCost:
+        """Tokens and US dollars: spent in settled parts, and the high guess for what is under way."""
+        status = self.status
+        return RunCost(status.input_tokens, status.output_tokens, status.cost_usd, status.committed_usd)
+
+    @property
+    def estimated_usd(self) -> float | None:
+        """The high guess that the budget is held against, or None where no price is known."""
+        costs = [shard.cost_usd for shard in self.ledger.shards(self.id) if shard.round == 1]
+        return None if any(usd is None for usd in costs) else sum(usd for usd in costs if usd is not None)
 
     # --- working ---
 
@@ -184,8 +263,6 @@ class Run:
         If another process works on the run, it is asked to cancel. Otherwise this one does, and waits for the batches
         to end.
         """
-        from nono.runs.owner import RunOwned
-
         with self.ledger.transaction() as work:
             work.set_wish(self.id, "cancel")
         if self.row.state in (RunState.FINISHED, RunState.CANCELLED):
@@ -195,6 +272,38 @@ class Run:
         except RunOwned:
             return self.status
 
+    def plan_retry(self, which: str = "all") -> int:
+        """Plan to send again the rows that have no answer: `failed` (an error), `missing` (never answered) or `all`.
+
+        What has an answer is never sent again. Returns how many rows; `wait` sends them.
+        """
+        outcomes = RETRY_OUTCOMES.get(which)
+        if outcomes is None:
+            raise InputError(f"retry {which!r}", hint=f"one of {', '.join(RETRY_OUTCOMES)}")
+        first_rows = [part.first_row for part in self.ledger.parts(self.id) if part.settled]
+        rows = [
+            first_row + at
+            for first_row, part in zip(first_rows, self.results().parts, strict=True)
+            for at, found in enumerate(Results([part]))
+            if found["outcome"] in outcomes
+        ]
+        with self._owned(None) as engine:
+            return plan_next_round(engine.bench, rows=rows)
+
+    def retry(self, which: str = "all", progress: Callable[[RunStatus], object] | None = None) -> RunStatus:
+        """Send again what has no answer, and wait for it."""
+        self.plan_retry(which)
+        return self.wait(progress)
+
+    def take_over(self, batch_id: str) -> None:
+        """Make a batch that exists already the first attempt's of this run (which has not been sent)."""
+        with self._owned(None) as engine:
+            take_over_batch(engine.bench, batch_id)
+
+    def unclear(self) -> list[AttemptRow]:
+        """The attempts that wait for a decision (`resolve`)."""
+        return self.ledger.attempts_in(self.id, AttemptState.QUARANTINE)
+
     def resolve(self, tag: str, *, adopt: str | None = None, resubmit: bool = False, drop: bool = False) -> None:
         """Decide about a create whose fate is unknown (a quarantined attempt): exactly one of the three.
 
@@ -203,15 +312,13 @@ class Run:
         """
         if sum((adopt is not None, resubmit, drop)) != 1:
             raise SettingsError("choose one of adopt, resubmit, drop")
-        from nono.runs import resolving
-
         with self._owned(None) as engine:
             quarantined = self.ledger.attempts_in(self.id, AttemptState.QUARANTINE)
             attempt = next((one for one in quarantined if one.tag == tag), None)
             if attempt is None:
                 tags = ", ".join(one.tag for one in quarantined) or "none"
                 raise InputError(f"no attempt {tag!r} waits for a decision", hint=f"waiting: {tags}")
-            resolving.resolve(engine.bench, attempt, adopt=adopt, resubmit=resubmit)
+            decide(engine.bench, attempt, adopt=adopt, resubmit=resubmit)
 
 
 class _Work:
@@ -222,7 +329,6 @@ class _Work:
         self._settings = settings
 
     def __enter__(self) -> Engine:
-        from nono.providers import provider_named
         from nono.transport import Sender
 
         run, row, spec = self._run, self._run.row, self._run.spec
@@ -249,6 +355,8 @@ class _Work:
                 clock=run._clock,
                 folder=run.folder,
                 settings=self._settings or spec.settings,
+                plan=load_plan(run.folder),
+                price=price_of(provider, spec.task.model)[0],
                 tell=run._tell,
             )
             run._engine = Engine(bench, self._ownership)

@@ -6,10 +6,10 @@ It holds prompts and schemas, so it lives in the run's private folder and never 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,6 +19,9 @@ from nono.providers import Provider, Task, provider_named
 from nono.runs.bench import Settings
 from nono.runs.folder import RunFolder
 from nono.runs.ledger import LedgerError
+from nono.runs.plan import Plan
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +58,31 @@ class RunSpec:
 
     def save(self, folder: RunFolder) -> None:
         with whole_file(folder.task_file, mode=0o600) as file:
-            os.fchmod(file.fileno(), 0o600)
             file.write(msgspec.json.format(msgspec.json.encode(self), indent=1))
 
 
 def load_spec(folder: RunFolder) -> RunSpec:
     """The spec of a planned run. Raises LedgerError if its folder is gone or damaged."""
+    return _load(folder.task_file, RunSpec)
+
+
+def _load(path: Path, kind: type[K]) -> K:
     try:
-        return msgspec.json.decode(folder.task_file.read_bytes(), type=RunSpec)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError) as error:
         raise LedgerError(
-            f"{folder.task_file}: {error}", hint="the run's folder is damaged; `nono purge` forgets the run"
+            f"{path}: {error}", hint="the run's folder is damaged; `nono purge` forgets the run"
         ) from error
+
+
+def save_plan(plan: Plan, folder: RunFolder) -> None:
+    with whole_file(folder.plan_file, mode=0o600) as file:
+        file.write(msgspec.json.encode(plan))
+
+
+def load_plan(folder: RunFolder) -> Plan:
+    """The plan of a run. Raises LedgerError if its folder is gone or damaged."""
+    return _load(folder.plan_file, Plan)
 
 
 def provider_and_model(model: str) -> tuple[Provider, str]:

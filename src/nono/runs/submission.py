@@ -19,12 +19,11 @@ from nono.errors import (
     NotFound,
     NotSent,
     OutOfQuota,
-    ProviderError,
     RateLimited,
 )
 from nono.model import RemoteBatch
 from nono.runs import admission
-from nono.runs.bench import Bench, RunStops, backoff_s, postpone, tag
+from nono.runs.bench import Bench, RunStops, backoff_s, postpone, stop_if_account_is_refused, tag
 from nono.runs.events import Happened
 from nono.runs.ledger import AttemptRow, AttemptState
 from nono.runs.shards import split_shard
@@ -84,7 +83,7 @@ def _uploaded(bench: Bench, attempt: AttemptRow, file_id: str, file_bytes: int) 
 
 
 def _upload_failed(bench: Bench, attempt: AttemptRow, error: NonoError) -> None:
-    _stop_if_account_is_refused(error)
+    stop_if_account_is_refused(error)
     if isinstance(error, InvalidRequest):
         _refuse(bench, attempt, error.code or "upload_refused", error.message)
     else:
@@ -127,7 +126,7 @@ def _admit(bench: Bench, attempt: AttemptRow) -> admission.Wait | None:
 
 def _without_effect(bench: Bench, attempt: AttemptRow, error: NonoError) -> None:
     """The provider (or the network) said no before anything happened: back to the uploaded file, or the end."""
-    if isinstance(error, PERMANENT) and not (_names_a_missing_file(error) and attempt.tries < FILE_LAG_TRIES):
+    if isinstance(error, PERMANENT) and not (names_a_missing_file(error.message) and attempt.tries < FILE_LAG_TRIES):
         _refuse(bench, attempt, error.code or "create_refused", error.message)
         return
     # A single 429 may be about the pace of requests; only from the third on is it about the shard.
@@ -142,11 +141,11 @@ def _without_effect(bench: Bench, attempt: AttemptRow, error: NonoError) -> None
             refusals=attempt.refusals + no_room,
         )
         commit.event(Happened.CREATE_WITHOUT_EFFECT, attempt, error=error.message, wait_s=wait_s)
-    _stop_if_account_is_refused(error)
+    stop_if_account_is_refused(error)
 
 
-def _names_a_missing_file(error: ProviderError) -> bool:
-    text = error.message.lower()
+def names_a_missing_file(message: str) -> bool:
+    text = message.lower()
     return "file" in text and any(sign in text for sign in ("cannot find", "not found", "no such", "not exist"))
 
 
@@ -259,7 +258,7 @@ def cancel_double(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None
 
 def _look_later_or_ask(bench: Bench, attempt: AttemptRow, step: str, error: NonoError) -> None:
     """The provider cannot be asked now; after long enough, a person decides."""
-    _stop_if_account_is_refused(error)
+    stop_if_account_is_refused(error)
     if attempt.tries < bench.settings.patience:
         postpone(bench, attempt, step, error)
         return
@@ -287,14 +286,6 @@ def _refuse(bench: Bench, attempt: AttemptRow, code: str, message: str) -> None:
     with bench.commit() as commit:
         commit.move(attempt, AttemptState.REFUSED, error_code=code, error_message=message)
         commit.event(Happened.REFUSED, attempt, code=code, error=message)
-
-
-def _stop_if_account_is_refused(error: NonoError) -> None:
-    """No other shard will fare better with this key or this account's money."""
-    if isinstance(error, KeyRefused):
-        raise RunStops("key_refused", error.message) from error
-    if isinstance(error, OutOfQuota):
-        raise RunStops("out_of_quota", error.message) from error
 
 
 __all__ = [

@@ -1,0 +1,104 @@
+"""The options that say what to ask about a data set; shared by check, plan and run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from nono.errors import InputError, SettingsError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.argument("source"),
+    click.option("-m", "--model", required=True, help="provider/model, for example openai/gpt-4o-mini."),
+    click.option(
+        "-p", "--prompt", help='A Jinja2 template, "Classify: {{ text }}", or a file: prompt.j2, @prompt.txt.'
+    ),
+    click.option("-s", "--system", help="The system prompt, or @file."),
+    click.option("--schema", help="A JSON Schema file, or module:Model of a pydantic model."),
+    click.option("--id", "id_column", help="The column with unique ids; without it they are generated."),
+    click.option("--images", multiple=True, help="A column with pictures: URLs or files. May be repeated."),
+    click.option(
+        "--task", type=click.Choice(["chat", "embedding", "moderation", "raw"]), default="chat", show_default=True
+    ),
+    click.option("--endpoint", help="The endpoint, where the task leaves a choice: /v1/responses, …"),
+    click.option("--temperature", type=float),
+    click.option("--max-tokens", type=int),
+    click.option("--top-p", type=float),
+    click.option("--seed", type=int),
+    click.option(
+        "--param", "params", multiple=True, metavar="NAME=JSON", help="Any further field of the request body."
+    ),
+    click.option("--base-url", help="Where the API is, if not at the provider's address."),
+    click.option(
+        "--format", "format_", help="The input's format, where its name does not tell: csv, jsonl, parquet, …"
+    ),
+    click.option("--dedupe/--no-dedupe", default=None, help="Send identical requests once. Default: at temperature 0."),
+    click.option("--rows-per-batch", type=int, default=50_000, show_default=True, help="At most so many rows a batch."),
+)
+
+
+def asking_options(function: F) -> F:
+    """Add the source argument and all options that say what to ask."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def words(given: dict[str, Any]) -> dict[str, Any]:
+    """The options as the words of `nono.run` and `nono.plan`; texts in files are read here."""
+    extra = dict(_param(text) for text in given.pop("params"))
+    schema = given.pop("schema")
+    system = given.pop("system")
+    named = {
+        "id": given.pop("id_column"),
+        "format": given.pop("format_"),
+        "rows_per_part": given.pop("rows_per_batch"),
+        "schema": _schema(schema) if schema else None,
+        "system": _text(system) if system else None,
+        "extra_body": extra or None,
+    }
+    return given | named
+
+
+def _param(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SettingsError(f"--param {text!r} is not NAME=JSON", hint="for example --param reasoning_effort='\"low\"'")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _text(given: str) -> str:
+    if not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{given[1:]}: {error}") from error
+
+
+def _schema(given: str) -> Any:
+    """A JSON Schema from a file, or a pydantic model from `module:Name`."""
+    if ":" in given and not Path(given).exists():
+        from importlib import import_module
+
+        module, _, name = given.partition(":")
+        try:
+            return getattr(import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise SettingsError(f"--schema {given}: {error}", hint="module:Model, importable from here") from error
+    try:
+        schema = json.loads(_text(f"@{given.removeprefix('@')}"))
+    except ValueError as error:
+        raise InputError(f"{given}: not JSON: {error}") from error
+    if not isinstance(schema, dict):
+        raise InputError(f"{given}: a JSON Schema is an object")
+    return schema

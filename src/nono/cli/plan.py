@@ -1,0 +1,62 @@
+"""`nono check` and `nono plan`: what can be known before anything is sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from nono.cli.asking import asking_options, words
+from nono.cli.choices import json_option
+
+
+@click.command()
+@asking_options
+@json_option
+def check(as_json: bool, **given: Any) -> None:
+    """Lint rows, prompt, schema, ids and sizes; no network, no key. Exit code 9 if something is wrong.
+
+    \b
+    Example:
+      nono check reviews.csv -p "Sentiment of: {{ text }}" -m openai/gpt-4o-mini
+    """
+    import nono
+
+    source = given.pop("source")
+    report = nono.plan(source, **words(given))
+    if as_json:
+        click.echo(json.dumps({"ok": True, **report.to_dict()}))
+    else:
+        click.echo(f"ok: {report.plan.rows:,} rows, {report.plan.requests:,} requests", err=True)
+        for warning in report.plan.warnings:
+            click.echo(f"warning: {warning}", err=True)
+
+
+@click.command()
+@asking_options
+@json_option
+def plan(as_json: bool, **given: Any) -> None:
+    """Rows, batches, tokens, a range of cost and the limits; nothing is sent.
+
+    \b
+    Example:
+      nono plan reviews.parquet -p prompt.j2 -m gemini/gemini-2.5-flash
+    """
+    import nono
+
+    source = given.pop("source")
+    report = nono.plan(source, **words(given))
+    found = report.to_dict()
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    click.echo(f"model     {found['model']}")
+    click.echo(f"rows      {found['rows']:,}")
+    click.echo(
+        f"requests  {found['requests']:,}" + (f" ({found['borrowed']:,} rows share one)" if found["borrowed"] else "")
+    )
+    click.echo(f"batches   {found['batches']:,}, {found['bytes']:,} bytes")
+    click.echo(report.estimate.sentence())
+    for warning in found["warnings"]:
+        click.echo(f"warning   {warning}")

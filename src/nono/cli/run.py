@@ -1,0 +1,83 @@
+"""`nono run`: a data set in, one outcome per row out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nono.cli.asking import asking_options, words
+from nono.cli.choices import confirm, env_file_option, json_option, quiet_option, read_env_file, yes_option
+
+
+@click.command()
+@asking_options
+@click.option(
+    "-o", "--output", help="Write the results here when the run is over: .jsonl, .csv, .parquet, .arrow, or -."
+)
+@click.option("--name", help="What to call the run.")
+@click.option("--max-cost", type=float, help="A budget in US dollars; the run stops before a batch would pass it.")
+@click.option("--max-attempts", type=int, default=3, show_default=True, help="How often a row is sent at most.")
+@click.option("--max-batches", type=int, default=50, show_default=True, help="Batches at the provider at a time.")
+@click.option(
+    "--provider-files",
+    type=click.Choice(["delete", "keep"]),
+    default="delete",
+    show_default=True,
+    help="What to do with files at the provider when the results are on disk.",
+)
+@click.option("--new", is_flag=True, help="Start anew, even if the same run is there already.")
+@click.option("--detach", is_flag=True, help="Leave when everything is sent; `nono watch` brings the answers.")
+@yes_option
+@quiet_option
+@json_option
+@env_file_option
+def command(
+    source: str,
+    output: str | None,
+    max_cost: float | None,
+    new: bool,
+    detach: bool,
+    yes: bool,
+    quiet: bool,
+    as_json: bool,
+    env_file: str | None,
+    **given: Any,
+) -> None:
+    """Send a data set, wait, and write one outcome per row. The same line again goes on with the same run.
+
+    \b
+    Example (with `nono serve` running and its two variables set):
+      nono run reviews.csv -p "Sentiment of: {{ text }}" -m openai/gpt-4o-mini -o answers.csv
+    """
+    import nono
+    from nono.cli.exits import Exit
+    from nono.cli.steer import finish, follow
+
+    read_env_file(env_file)
+    asked = words(given)
+    run = nono.run(source, new=new, max_cost=max_cost, **asked)
+    status = run.status
+    known = (bool(status.batches) and status.state != "running") or status.succeeded > 0
+    if not quiet:
+        word = "found again" if known else "planned"
+        click.echo(f"run {run.id} is {word}: {status.rows:,} rows for {status.model}", err=True)
+    if quiet and detach:
+        click.echo(run.id)
+    if status.over:
+        code = finish(status)
+    else:
+        estimate = run.estimated_usd
+        if max_cost is None and estimate is not None and estimate > COSTLY_USD and not known:
+            confirm(f"this may cost about ${estimate:.2f}; go on?", yes=yes)
+        code = follow(run, quiet=quiet, as_json=as_json, until_submitted=detach)
+    if output is not None and code in (Exit.ANSWERED, Exit.ROWS_WITHOUT_ANSWER):
+        written = run.export(output if output == "-" else Path(output))
+        click.echo(f"{written:,} rows written to {output}", err=True)
+    sys.exit(code)
+
+
+# A run that is expected to cost more is not started without a budget or a yes.
+COSTLY_USD = 5.0

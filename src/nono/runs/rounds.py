@@ -1,0 +1,274 @@
+"""Settle parts from everything that was answered, and send again what may still be.
+
+A part's results are made from its rows and the answer files of all attempts that carried them, every time anew: there
+is no state between two settlings that a crash could lose. Results are on disk before the ledger says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from nono.files import whole_file
+from nono.jsonl import split_lines
+from nono.model import Outcome, RequestError
+from nono.runs.bench import Bench, Commit, RunStops
+from nono.runs.encoding import generated_id
+from nono.runs.events import Happened
+from nono.runs.joining import Answers, IdReader
+from nono.runs.kept import kept_rows
+from nono.runs.ledger import AttemptRow, AttemptState
+from nono.runs.ledger.states import FINAL
+from nono.runs.render import as_text
+from nono.runs.settle import PartSummary, settle
+from nono.runs.shards import add_shard
+from nono.runs.submission import names_a_missing_file
+
+# An attempt in one of these can add nothing more to its part.
+DECIDED = FINAL | {AttemptState.FETCHED, AttemptState.VERIFIED}
+# Attempts that brought, or could not bring, something for their rows.
+TELLING = {
+    AttemptState.FETCHED,
+    AttemptState.VERIFIED,
+    AttemptState.CLEANED,
+    AttemptState.REFUSED,
+    AttemptState.DROPPED,
+}
+# What the end of a batch means for requests that it did not answer.
+UNANSWERED = {"expired": Outcome.EXPIRED, "cancelled": Outcome.CANCELLED, "failed": Outcome.ERRORED}
+
+
+def settle_attempt(bench: Bench, attempt: AttemptRow) -> None:
+    """fetched → verified: the parts that the attempt completes have results on disk and counts in the ledger."""
+    with bench.settling:
+        numbers = bench.ledger.parts_of_shard(attempt.shard_id)
+        summaries = [_settle(bench, no) for no in numbers if _is_decided(bench, no)]
+        with bench.commit() as commit:
+            _enter(commit, summaries)
+            commit.move(attempt, AttemptState.VERIFIED)
+    stop = next((summary.stops_run for summary in summaries if summary.stops_run), None)
+    if stop is not None:
+        raise RunStops("out_of_quota", stop.message, hint="top the account up and run `nono resume`")
+
+
+def settle_the_rest(bench: Bench) -> None:
+    """Settle the parts that no answer completed: refused, dropped, or borrowing from others. Lenders come first."""
+    borrowing = {part.no for part in bench.plan.parts if part.borrows_from}
+    with bench.settling:
+        open_parts = [
+            part.no
+            for part in bench.ledger.parts(bench.run.id)
+            if not part.settled or (part.no in borrowing and part.succeeded < part.row_count)
+        ]
+        for no in sorted(open_parts, key=lambda no: (no in borrowing, no)):
+            if _is_decided(bench, no):
+                summary = _settle(bench, no)
+                with bench.commit() as commit:
+                    _enter(commit, [summary])
+
+
+def plan_next_round(bench: Bench, *, rows: Collection[int] | None = None) -> int:
+    """Make shards of the rows that may still get an answer; returns how many rows.
+
+    Without `rows`: what is retryable in parts that have not had `max_attempts` rounds. With `rows` (a person's wish):
+    these, whatever they ended as, as long as they have no answer.
+    """
+    wanted: dict[int, list[int]] = {}
+    rounds = _rounds(bench)
+    for part in bench.ledger.parts(bench.run.id):
+        if part.succeeded == part.row_count or not part.settled:
+            continue
+        if rows is not None:
+            mine = [row for row in rows if part.first_row <= row < part.first_row + part.row_count]
+        elif rounds.get(part.no, 0) < bench.settings.max_attempts:
+            mine = list((bench.summaries.get(part.no) or _settle(bench, part.no)).retryable)
+        else:
+            mine = []
+        if mine:
+            wanted[part.no] = mine
+    if not wanted:
+        return 0
+    with bench.settling:
+        made = list(_write_shards(bench, wanted))
+        with bench.commit() as commit:
+            for shard in made:
+                add_shard(
+                    commit,
+                    no=shard.no,
+                    round=1 + max(rounds.get(no, 0) for no in shard.parts),
+                    requests=shard.requests,
+                    file_bytes=shard.file_bytes,
+                    tokens=round(shard.tokens),
+                    cost_usd=_cost_share(bench, shard.tokens),
+                    parts=shard.parts,
+                )
+            commit.event(
+                Happened.RETRY_PLANNED, requests=sum(shard.requests for shard in made), shards=[one.no for one in made]
+            )
+    return sum(len(mine) for mine in wanted.values())
+
+
+# --- settling ---
+
+
+def _is_decided(bench: Bench, part_no: int) -> bool:
+    return all(attempt.state in DECIDED for attempt in bench.ledger.attempts_of_part(bench.run.id, part_no))
+
+
+def _settle(bench: Bench, part_no: int) -> PartSummary:
+    plan = bench.plan
+    attempts = bench.ledger.attempts_of_part(bench.run.id, part_no)
+    summary = settle(
+        plan.parts[part_no],
+        [_answers(bench, attempt, part_no) for attempt in attempts if attempt.state in TELLING],
+        provider=bench.provider,
+        task=bench.task,
+        columns=plan.columns,
+        id_column=plan.id_column,
+        rows=bench.folder.rows,
+        results=bench.folder.results,
+        price=bench.price,
+    )
+    bench.summaries[part_no] = summary
+    return summary
+
+
+def _answers(bench: Bench, attempt: AttemptRow, part_no: int) -> Answers:
+    """What an attempt brought, with the reason for what it did not bring."""
+    shard = bench.shard(attempt)
+    whole_part = shard.no == part_no and shard.requests == bench.plan.parts[part_no].requests
+    requests = None if whole_part else bench.folder.shard_file(shard.no)
+    unanswered, error = _reason(attempt)
+    folder = bench.folder.path / "answers" / bench.file_name(attempt, shard)
+    # Successes first: the provider's fetch names its files so that they sort that way.
+    files = sorted(file for file in folder.iterdir() if file.suffix != ".part") if folder.is_dir() else []
+    return Answers(files, requests, attempt.batch_id, unanswered, error)
+
+
+def _reason(attempt: AttemptRow) -> tuple[Outcome, RequestError | None]:
+    if attempt.state is AttemptState.DROPPED:
+        return Outcome.CANCELLED, None
+    error = None
+    if attempt.error_message is not None:
+        # A batch that ran into a deleted input file never ran; every other word of the whole batch is final.
+        passing = names_a_missing_file(attempt.error_message)
+        error = RequestError(attempt.error_code or "batch_failed", attempt.error_message, retryable=passing)
+    if attempt.state is AttemptState.REFUSED:
+        return Outcome.ERRORED, error
+    native = (attempt.native_state or "").lower()
+    outcome = next((outcome for word, outcome in UNANSWERED.items() if word in native), Outcome.MISSING)
+    return outcome, error
+
+
+def _enter(commit: Commit, summaries: Iterable[PartSummary]) -> None:
+    for summary in summaries:
+        outcomes: dict[str, Any] = {outcome.value: count for outcome, count in summary.outcomes.items()}
+        commit.work.settle_part(
+            commit.bench.run.id,
+            summary.no,
+            **outcomes,
+            input_tokens=summary.usage.input_tokens,
+            output_tokens=summary.usage.output_tokens,
+            cost_usd=summary.cost_usd,
+        )
+        commit.event(Happened.SETTLED, part=summary.no, **outcomes)
+        if summary.oddities:
+            commit.event(
+                Happened.ODD_ANSWERS,
+                part=summary.no,
+                duplicates=summary.oddities.duplicates,
+                unknown=summary.oddities.unknown,
+                corrupt=summary.oddities.corrupt,
+            )
+
+
+# --- the next round ---
+
+
+@dataclass(slots=True)
+class _Shard:
+    """A shard file that has been written."""
+
+    no: int
+    requests: int = 0
+    file_bytes: int = 0
+    tokens: float = 0.0
+    parts: list[int] = field(default_factory=list)
+
+
+def _rounds(bench: Bench) -> dict[int, int]:
+    """How many rounds each part has had."""
+    rounds: dict[int, int] = {}
+    for shard in bench.ledger.shards(bench.run.id):
+        for part_no in bench.ledger.parts_of_shard(shard.id):
+            rounds[part_no] = max(rounds.get(part_no, 0), shard.round)
+    return rounds
+
+
+def _write_shards(bench: Bench, wanted: dict[int, list[int]]) -> Iterator[_Shard]:
+    """Copy the wanted rows' request lines out of their parts' shard files into as few new files as the limits allow."""
+    facts = bench.provider.facts
+    most_requests = facts["limits.requests_per_file"].value if "limits.requests_per_file" in facts else None
+    most_bytes = facts.number("limits.file_bytes")
+    most_tokens = bench.settings.max_enqueued_tokens
+    next_no = bench.ledger.next_shard_no(bench.run.id)
+    shard: _Shard | None = None
+    with ExitStack() as files:
+        for part_no, line in _lines(bench, wanted):
+            part = bench.plan.parts[part_no]
+            tokens = part.tokens / max(1, part.requests)
+            full = shard is not None and (
+                shard.requests == most_requests
+                or shard.file_bytes + len(line) > most_bytes
+                or (most_tokens is not None and shard.tokens + tokens > most_tokens)
+            )
+            if shard is None or full:
+                files.close()
+                if shard is not None:
+                    yield shard
+                shard = _Shard(next_no)
+                next_no += 1
+                file = files.enter_context(whole_file(bench.folder.shard_file(shard.no), mode=0o600))
+            file.write(line)
+            shard.requests += 1
+            shard.file_bytes += len(line)
+            shard.tokens += tokens
+            if not shard.parts or shard.parts[-1] != part_no:
+                shard.parts.append(part_no)
+    if shard is not None:
+        yield shard
+
+
+def _lines(bench: Bench, wanted: dict[int, list[int]]) -> Iterator[tuple[int, bytes]]:
+    """The request lines of the wanted rows with their part; borrowed rows have none of their own."""
+    reader = IdReader(bench.provider.id_key)
+    for part_no, rows in wanted.items():
+        ids = _ids(bench, part_no, rows)
+        if not bench.plan.parts[part_no].requests:
+            continue
+        with bench.folder.shard_file(part_no).open("rb") as file:
+            for line in split_lines(file):
+                if reader.read(line) in ids:
+                    yield part_no, line + b"\n"
+
+
+def _ids(bench: Bench, part_no: int, rows: list[int]) -> set[str]:
+    column = bench.plan.id_column
+    if column is None:
+        return {generated_id(row) for row in rows}
+    first = bench.plan.parts[part_no].first_row
+    chosen = set(rows)
+    return {
+        as_text(value)
+        for batch in kept_rows(bench.folder.rows, part_no).batches()
+        for row, value in enumerate(batch.column(column), start=first + batch.first)
+        if row in chosen
+    }
+
+
+def _cost_share(bench: Bench, tokens: float) -> float | None:
+    """The estimate for some of the plan's tokens, by the shards that are already there."""
+    first = bench.ledger.shards(bench.run.id)[0]
+    return None if first.cost_usd is None or not first.tokens else first.cost_usd * tokens / first.tokens

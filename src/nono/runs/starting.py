@@ -1,0 +1,284 @@
+"""The ways into a run: plan one, start one, find one again, adopt a batch that was made elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nono.datasets import Source, open_source
+from nono.errors import InputError
+from nono.providers import Provider, Task
+from nono.runs import cost
+from nono.runs.bench import Settings, tag
+from nono.runs.clock import SystemClock
+from nono.runs.folder import RunFolder
+from nono.runs.plan import ROWS_PER_PART, Plan
+from nono.runs.plan import plan as cut
+from nono.runs.run import Run
+from nono.runs.spec import RunSpec, json_schema, provider_and_model, save_plan
+from nono.runs.workspace import Workspace, new_run_id
+
+KINDS = ("chat", "embedding", "moderation", "raw")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """What a run would do and cost; nothing was sent and nothing was kept."""
+
+    plan: Plan
+    spec: RunSpec
+    estimate: cost.Estimate
+
+    def to_dict(self) -> dict[str, Any]:
+        plan, estimate = self.plan, self.estimate
+        return {
+            "model": f"{self.spec.provider}/{self.spec.task.model}",
+            "rows": plan.rows,
+            "requests": plan.requests,
+            "borrowed": plan.borrowed,
+            "batches": sum(1 for part in plan.parts if part.requests),
+            "bytes": plan.file_bytes,
+            "warnings": list(plan.warnings),
+            **estimate.to_dict(),
+        }
+
+
+def make_spec(
+    *,
+    model: str,
+    prompt: str | None = None,
+    system: str | None = None,
+    schema: Any = None,
+    schema_name: str = "answer",
+    id: str | None = None,
+    images: str | Sequence[str] = (),
+    task: str = "chat",
+    endpoint: str | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    top_p: float | None = None,
+    stop: Sequence[str] | None = None,
+    seed: int | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    extra_body: Mapping[str, Any] | None = None,
+    base_url: str | None = None,
+    dedupe: bool | None = None,
+    settings: Settings | None = None,
+) -> tuple[RunSpec, Provider]:
+    """A run's spec from the words of `nono.run`. Raises InputError."""
+    provider, model_name = provider_and_model(model)
+    if task not in KINDS:
+        raise InputError(f"unknown task {task!r}", hint=f"one of {', '.join(KINDS)}")
+    named = {"temperature": temperature, "max_tokens": max_tokens, "top_p": top_p, "stop": stop, "seed": seed}
+    given = {name: value for name, value in named.items() if value is not None} | dict(parameters or {})
+    asked = Task(
+        kind=task,
+        model=model_name,
+        endpoint=endpoint,
+        system=system,
+        schema=json_schema(schema),
+        schema_name=schema_name,
+        parameters=given or None,
+        extra_body=extra_body,
+    )
+    asked = replace(asked, endpoint=provider.endpoint_for(asked))
+    spec = RunSpec(
+        provider=provider.name,
+        task=asked,
+        prompt=prompt,
+        id_column=id,
+        images=(images,) if isinstance(images, str) else tuple(images),
+        base_url=base_url,
+        dedupe=dedupe,
+        settings=settings or Settings(),
+    )
+    return spec, provider
+
+
+def plan(source: Any, *, format: str | None = None, rows_per_part: int = ROWS_PER_PART, **words: Any) -> PlanReport:
+    """What `run(source, **words)` would do: rows, batches, tokens, a range of cost. Reads the data; sends nothing.
+
+    Raises PlanRefused with everything that is wrong with data, template or schema.
+    """
+    spec, provider = make_spec(**words)
+    planned = _cut(open_source(source, format=format), spec, provider, None, rows_per_part)
+    return PlanReport(planned, spec, cost.estimate(planned, spec.task, provider))
+
+
+def run(
+    source: Any,
+    *,
+    model: str,
+    prompt: str | None = None,
+    name: str | None = None,
+    format: str | None = None,
+    home: str | os.PathLike[str] | None = None,
+    api_key: str | None = None,
+    new: bool = False,
+    rows_per_part: int = ROWS_PER_PART,
+    max_cost: float | None = None,
+    max_attempts: int = 3,
+    max_batches: int = 50,
+    provider_files: str = "delete",
+    **words: Any,
+) -> Run:
+    """Plan a run over a data set; `wait` on it sends it and brings the answers.
+
+    `source`: a path (CSV, TSV, JSONL, JSON, Parquet, Arrow; `.gz`, `.zst`), `-`, a data frame, or an iterable of dicts,
+    texts or `Request`s. `prompt`: a Jinja2 template over the columns. `model`: `provider/model`. Further words:
+    `system`, `schema` (pydantic model or JSON Schema), `id` (the column with ids), `images` (columns with pictures),
+    `task` (`chat`, `embedding`, `moderation`, `raw`), `endpoint`, `temperature`, `max_tokens`, `top_p`, `stop`, `seed`,
+    `parameters`, `extra_body`, `base_url`, `dedupe`, `settings`.
+
+    The same words over the same data find the same run again, finished or not, unless `new` is set: what was answered
+    is not sent again. `max_cost` is a budget in US dollars. Raises PlanRefused for what is wrong with data, template or
+    schema, before anything is sent; MissingKey.
+    """
+    if provider_files not in ("delete", "keep"):
+        raise InputError(f"provider_files is {provider_files!r}", hint="delete or keep")
+    settings = replace(
+        words.pop("settings", None) or Settings(),
+        max_cost_usd=max_cost,
+        max_attempts=max_attempts,
+        max_batches=max_batches,
+        provider_files=provider_files,
+    )
+    spec, provider = make_spec(model=model, prompt=prompt, settings=settings, **words)
+    account = provider.account(api_key=api_key, base_url=spec.base_url)
+    # The address is part of what the run is: a resumption must find the same batches.
+    spec = replace(spec, base_url=account.base_url)
+    workspace = Workspace(home)
+    data = open_source(source, format=format)
+    fingerprint = spec.fingerprint(data.fingerprint())
+    known = None if new else workspace.ledger.latest_run_with(fingerprint)
+    if known is not None:
+        return Run(workspace, known.id, api_key=api_key)
+    run_id = new_run_id()
+    folder = workspace.folder(run_id)
+    try:
+        planned = _cut(data, spec, provider, folder, rows_per_part)
+        spec.save(folder)
+        save_plan(planned, folder)
+        _enter(workspace, run_id, name, fingerprint, account.fingerprint(), planned, spec, provider)
+    except BaseException:
+        folder.remove()
+        raise
+    return Run(workspace, run_id, api_key=api_key)
+
+
+def open_run(name: str | None = None, *, home: str | os.PathLike[str] | None = None, api_key: str | None = None) -> Run:
+    """A run of the workspace by its name, its id or the id's beginning; without one, the newest that is not over.
+
+    Raises InputError if there is none.
+    """
+    workspace = Workspace(home)
+    return Run(workspace, workspace.find(name).id, api_key=api_key)
+
+
+def adopt(
+    batch_id: str,
+    *,
+    model: str,
+    input_path: Path,
+    name: str | None = None,
+    home: str | os.PathLike[str] | None = None,
+    api_key: str | None = None,
+    endpoint: str | None = None,
+    base_url: str | None = None,
+) -> Run:
+    """Take over a batch that was made elsewhere, by hand or by another tool, with the input file it was made from.
+
+    The result is a run like any other whose only batch exists already: `wait` on it fetches and settles. Files at the
+    provider are kept: they are not ours. Raises InputError if the input file is not one of the provider's.
+    """
+    from nono.runs.adopting import requests_of
+
+    provider, model_name = provider_and_model(model)
+    probe = Task(kind="raw", model=model_name, endpoint=endpoint)
+    rows, found_endpoint = requests_of(input_path, provider, probe)
+    settings = Settings(provider_files="keep", max_attempts=1)
+    spec, provider = make_spec(
+        model=model, task="raw", endpoint=found_endpoint, base_url=base_url, settings=settings, id="custom_id"
+    )
+    account = provider.account(api_key=api_key, base_url=base_url)
+    spec = replace(spec, base_url=account.base_url)
+    workspace = Workspace(home)
+    run_id = new_run_id()
+    folder = workspace.folder(run_id)
+    try:
+        planned = _cut(open_source(rows), spec, provider, folder, rows_per_part=10_000_000)
+        if len(planned.parts) != 1:
+            raise InputError(f"{input_path}: is more than one batch can hold")
+        spec.save(folder)
+        save_plan(planned, folder)
+        _enter(workspace, run_id, name, f"adopted {batch_id}", account.fingerprint(), planned, spec, provider)
+    except BaseException:
+        folder.remove()
+        raise
+    adopted = Run(workspace, run_id, api_key=api_key)
+    adopted.take_over(batch_id)
+    return adopted
+
+
+def _cut(source: Source, spec: RunSpec, provider: Provider, folder: RunFolder | None, rows_per_part: int) -> Plan:
+    return cut(
+        source,
+        spec.task,
+        provider,
+        prompt=spec.prompt,
+        id_column=spec.id_column,
+        images=spec.images,
+        dedupe=spec.sends_once,
+        shards_into=folder.shards if folder else None,
+        rows_into=folder.rows if folder else None,
+        rows_per_part=rows_per_part,
+        tokens_per_part=spec.settings.max_enqueued_tokens,
+    )
+
+
+def _enter(
+    workspace: Workspace,
+    run_id: str,
+    name: str | None,
+    fingerprint: str,
+    account: str,
+    planned: Plan,
+    spec: RunSpec,
+    provider: Provider,
+) -> None:
+    """Write a planned run into the ledger, in one transaction: it is there whole, or not at all."""
+    now = SystemClock().now_ms()
+    price, _ = cost.price_of(provider, spec.task.model)
+    with workspace.ledger.transaction() as work:
+        work.insert_run(
+            id=run_id,
+            name=name,
+            fingerprint=fingerprint,
+            provider=spec.provider,
+            model=spec.task.model,
+            endpoint=spec.task.endpoint,
+            account=account,
+            created_at=now,
+            max_cost_usd=spec.settings.max_cost_usd,
+            max_attempts=spec.settings.max_attempts,
+        )
+        for part in planned.parts:
+            work.insert_part(run_id, part.no, part.first_row, part.row_count)
+            if not part.requests:
+                continue
+            # What a budget is held against is the high guess: it must never be passed.
+            usd = cost.cost_usd(part.requests, part.tokens, spec.task, price, 1) if price else None
+            shard_id = work.insert_shard(
+                run_id,
+                no=part.no,
+                round=1,
+                requests=part.requests,
+                file_bytes=part.file_bytes,
+                tokens=part.tokens,
+                cost_usd=usd,
+                parts=[part.no],
+            )
+            work.insert_attempt(run_id, shard_id, no=1, tag=tag(run_id, part.no, 1, 0), due_at=now)
