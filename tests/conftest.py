@@ -10,9 +10,9 @@ import pytest
 
 if TYPE_CHECKING:
     from google.genai import Client
-    from openai import OpenAI
 
     from nono.server.app import LocalServer
+    from openai import OpenAI
 
 # Whatever a developer's shell says about providers must not decide what a test sees.
 PROVIDER_VARIABLES = (

@@ -29,7 +29,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from nono.errors import NonoError, SettingsError
+from nono.errors import MissingExtra, SettingsError
 from nono.secret import Secret
 from nono.server.clock import Clock, SystemClock
 from nono.server.dialect import Dialect, Refused
@@ -176,6 +176,7 @@ class LocalServer:
         api_key: str | None = None,
         port: int = 0,
         clock: Clock | None = None,
+        calls: int = 64,
     ) -> None:
         self._temporary = None if data else tempfile.TemporaryDirectory(prefix="nono-server-")
         self.data = data or Path(self._temporary.name if self._temporary else "")
@@ -186,6 +187,7 @@ class LocalServer:
             embedding_model=embedding_model,
             key=Secret(api_key) if api_key else None,
             clock=clock or SystemClock(),
+            calls=calls,
         )
         self._listener = _listen(self.settings.host, port)
         try:
@@ -290,8 +292,8 @@ def _uvicorn(app: ASGIApp, on_ready: Callable[[], None] | None) -> Any:
         import uvicorn
 
         from nono.server.connections import DeadlineProtocol
-    except ImportError as error:
-        raise NonoError(f"the server cannot start: {error}") from error
+    except ModuleNotFoundError as error:
+        raise MissingExtra("the local server", "server") from error
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -185,7 +185,7 @@ def whole_number(name: str, value: Any, low: int, high: int) -> int:
 
 
 def _out_of_range(name: str, side: str, sign: str, bound: int, value: int) -> NoReturn:
-    code = f"integer_{side.replace(' ', '_')}_value"
+    code = f"integer_{side.replace(' ', '_').replace('imum', '')}_value"
     message = (
         f"Invalid '{name}': integer {side} value. Expected a value {sign} {bound}, but got {_number(value)} instead."
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -60,8 +61,9 @@ class Work:
         self._wake.set()
         for lane in list(self._lanes.values()):
             lane.stop()
+        until = time.monotonic() + STOP_S
         for lane in list(self._lanes.values()):
-            lane.join(STOP_S)
+            lane.join(until)
         self._desk.shutdown(wait=True, cancel_futures=True)
         for job in list(self._jobs.values()):
             job.journal.close()
@@ -318,6 +320,7 @@ class Job:
         self.in_flight = 0
         self.exhausted = False
         self.handed_over = False
+        self._clock = store.clock
         self._file = (folder / "input.jsonl").open("rb", buffering=1 << 18)
         self._lines = enumerate(request_lines(self._file))
 
@@ -326,8 +329,11 @@ class Job:
         return (-self.batch.priority, self.batch.seq)
 
     def take(self) -> tuple[int, bytes] | None:
-        """The next request that has no answer yet."""
+        """The next request that has no answer yet; none after the batch's time is over."""
         if not self.exhausted:
+            if self._clock.now_ns() >= self.batch.expires_ns:
+                self.close_input()
+                return None
             for ordinal, line in self._lines:
                 if not self.journal.has(ordinal):
                     self.in_flight += 1
@@ -393,9 +399,10 @@ class Lane:
             self._stopping = True
             self._changed.notify_all()
 
-    def join(self, seconds: float) -> None:
+    def join(self, until_s: float) -> None:
+        """Wait for answers in the making until that monotonic time; what comes later is dropped."""
         for thread in self._threads:
-            thread.join(seconds)
+            thread.join(max(0.0, until_s - time.monotonic()))
 
     def _run(self) -> None:
         while (taken := self._take()) is not None:

@@ -1,0 +1,26 @@
+"""Servers with a model that a test directs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nono.server.app import LocalServer
+from openai import OpenAI
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Callable[..., tuple[LocalServer, OpenAI]]]:
+    """Starts a server with the given model on this test's folder, and an SDK that repeats nothing by itself."""
+    with ExitStack() as running:
+
+        def serve(model: Any = "simulated", **options: Any) -> tuple[LocalServer, OpenAI]:
+            server = running.enter_context(LocalServer(model, data=tmp_path / "data", **options))
+            key = options.get("api_key", "local")
+            return server, running.enter_context(OpenAI(base_url=server.openai_base_url, api_key=key, max_retries=0))
+
+        yield serve
