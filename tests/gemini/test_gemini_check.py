@@ -191,6 +191,22 @@ def test_a_written_file_passes_its_own_check(tmp_path: Path) -> None:
     assert check_file(path).requests == 2
 
 
+def test_a_file_of_embedding_requests_is_written_as_well(tmp_path: Path) -> None:
+    request = GeminiBatchService.build_embedding_request("x")
+    path = GeminiBatchService.create_jsonl_file([request], tmp_path / "in.jsonl")
+    assert check_file(path, endpoint=EMBED).requests == 1
+
+
+def test_a_field_that_only_the_service_knows_passes_without_the_check(
+    gemini: GeminiDouble, service: GeminiBatchService, tmp_path: Path
+) -> None:
+    newer = {"contents": "x", "brandNew": 1}
+    path = service.create_jsonl_file([newer], tmp_path / "in.jsonl", check=False)
+    service.create_file_batch(path, check=False)
+    service.create_inline_batch([newer], check=False)
+    assert len(gemini.jobs) == 2
+
+
 def test_two_keys_with_one_hash_are_two_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hashes only point at suspects; the keys themselves decide."""
     monkeypatch.setattr(Keys, "add", lambda self, key: self._buckets[0].append(7))

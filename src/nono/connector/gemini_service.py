@@ -130,18 +130,24 @@ class GeminiBatchService(SyncService, GeminiRequests):
         super().__init__(account, timeout_s=_timeout(timeout_s, client))
 
     def create_inline_batch(
-        self, requests: Iterable[Any], model_name: str = bodies.DEFAULT_MODEL, display_name: str | None = None
+        self,
+        requests: Iterable[Any],
+        model_name: str = bodies.DEFAULT_MODEL,
+        display_name: str | None = None,
+        *,
+        check: bool = True,
     ) -> Job:
         """Create a job with its requests inside, 20 MB of them at most.
 
         A request is what the builders make, a REST `GenerateContentRequest` in snake_case or camelCase, a JSONL line
         with its key, the SDK's `InlinedRequest`, or a text. One without a key gets `request-1`, `request-2`, …. The
         creating call is sent exactly once, whatever happens: a repetition could be a second job, and a second bill.
+        Without `check` the fields of the requests are left to the service to judge (it may know newer ones).
 
         Raises InputError (naming the request and the right place) or LimitError before anything is sent; ProviderError
         if the service refuses; AnswerLost if it is unknown whether the job exists: `list_jobs` tells.
         """
-        return self._run(_create_inline(requests, model_name, display_name, GENERATE))
+        return self._run(_create_inline(requests, model_name, display_name, GENERATE, check))
 
     def create_file_batch(
         self,
@@ -149,12 +155,15 @@ class GeminiBatchService(SyncService, GeminiRequests):
         uploaded_file_name: str | None = None,
         model_name: str = bodies.DEFAULT_MODEL,
         display_name: str | None = None,
+        *,
+        check: bool = True,
     ) -> Job:
         """Create a job from a JSONL file of 2 GB at most, which is checked and uploaded, or from an uploaded file.
 
-        Raises as `create_inline_batch`; what is wrong in the file is named by its line.
+        Without `check` the file is not read before it is uploaded. Raises as `create_inline_batch`; what is wrong in
+        the file is named by its line.
         """
-        return self._run(_create_file(file_path, uploaded_file_name, model_name, display_name, GENERATE))
+        return self._run(_create_file(file_path, uploaded_file_name, model_name, display_name, GENERATE, check))
 
     def create_embeddings_batch(
         self,
@@ -163,12 +172,14 @@ class GeminiBatchService(SyncService, GeminiRequests):
         uploaded_file_name: str | None = None,
         model_name: str = bodies.DEFAULT_EMBEDDING_MODEL,
         display_name: str | None = None,
+        *,
+        check: bool = True,
     ) -> Job:
         """Create a job that makes vectors, from texts or `build_embedding_request`s, from a file, or an uploaded one.
 
         Inline results have a `vector` each. Raises as `create_inline_batch`.
         """
-        return self._run(_create_embeddings(requests, file_path, uploaded_file_name, model_name, display_name))
+        return self._run(_create_embeddings(requests, file_path, uploaded_file_name, model_name, display_name, check))
 
     def get_job(self, job_name: str) -> Job:
         """The job as it is now. `job_name` is `batches/…`, or the bare id."""
@@ -266,7 +277,9 @@ class GeminiBatchService(SyncService, GeminiRequests):
         return output_path
 
     @staticmethod
-    def create_jsonl_file(requests: Iterable[Any], output_path: P, keys: Iterable[str] | None = None) -> P:
+    def create_jsonl_file(
+        requests: Iterable[Any], output_path: P, keys: Iterable[str] | None = None, *, check: bool = True
+    ) -> P:
         """Write requests as an input file, one line each, and return the path; it appears whole or not at all.
 
         Without `keys`, requests that bring none get `request-1`, `request-2`, ….
@@ -274,7 +287,7 @@ class GeminiBatchService(SyncService, GeminiRequests):
         Raises InputError naming the request: for a key that is empty, no text or used twice, for a field in the wrong
         place, for values that JSON cannot carry.
         """
-        write_file(_target(output_path), requests, keys)
+        write_file(_target(output_path), requests, keys, fields=check)
         return output_path
 
 
@@ -297,10 +310,15 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
         super().__init__(account, timeout_s=_timeout(timeout_s, client))
 
     async def create_inline_batch(
-        self, requests: Iterable[Any], model_name: str = bodies.DEFAULT_MODEL, display_name: str | None = None
+        self,
+        requests: Iterable[Any],
+        model_name: str = bodies.DEFAULT_MODEL,
+        display_name: str | None = None,
+        *,
+        check: bool = True,
     ) -> Job:
         """As `GeminiBatchService.create_inline_batch`."""
-        return await self._run(_create_inline(requests, model_name, display_name, GENERATE))
+        return await self._run(_create_inline(requests, model_name, display_name, GENERATE, check))
 
     async def create_file_batch(
         self,
@@ -308,9 +326,11 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
         uploaded_file_name: str | None = None,
         model_name: str = bodies.DEFAULT_MODEL,
         display_name: str | None = None,
+        *,
+        check: bool = True,
     ) -> Job:
         """As `GeminiBatchService.create_file_batch`."""
-        return await self._run(_create_file(file_path, uploaded_file_name, model_name, display_name, GENERATE))
+        return await self._run(_create_file(file_path, uploaded_file_name, model_name, display_name, GENERATE, check))
 
     async def create_embeddings_batch(
         self,
@@ -319,9 +339,13 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
         uploaded_file_name: str | None = None,
         model_name: str = bodies.DEFAULT_EMBEDDING_MODEL,
         display_name: str | None = None,
+        *,
+        check: bool = True,
     ) -> Job:
         """As `GeminiBatchService.create_embeddings_batch`."""
-        return await self._run(_create_embeddings(requests, file_path, uploaded_file_name, model_name, display_name))
+        return await self._run(
+            _create_embeddings(requests, file_path, uploaded_file_name, model_name, display_name, check)
+        )
 
     async def get_job(self, job_name: str) -> Job:
         """As `GeminiBatchService.get_job`."""
@@ -403,9 +427,11 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
         await self._run(flows.download_file(file_name, _target(output_path)))
         return output_path
 
-    async def create_jsonl_file(self, requests: Iterable[Any], output_path: P, keys: Iterable[str] | None = None) -> P:
+    async def create_jsonl_file(
+        self, requests: Iterable[Any], output_path: P, keys: Iterable[str] | None = None, *, check: bool = True
+    ) -> P:
         """As `GeminiBatchService.create_jsonl_file`, in a thread."""
-        return await asyncio.to_thread(GeminiBatchService.create_jsonl_file, requests, output_path, keys)
+        return await asyncio.to_thread(GeminiBatchService.create_jsonl_file, requests, output_path, keys, check=check)
 
 
 # ── What each method means, as flows ────────────────────────────────────────────────────────────────────────────────
@@ -419,18 +445,20 @@ def _largest_page() -> int:
     return flows.FACTS.number("limits.page_size")
 
 
-def _create_inline(requests: Iterable[Any], model: str, display_name: str | None, endpoint: str) -> Flow[Job]:
+def _create_inline(
+    requests: Iterable[Any], model: str, display_name: str | None, endpoint: str, check: bool
+) -> Flow[Job]:
     flows.model_path(model)
-    items = yield Work(_checked, (requests, endpoint))
+    items = yield Work(_checked, (requests, endpoint, check))
     return (yield from _create(model, display_name, endpoint, requests=items))
 
 
-def _checked(requests: Iterable[Any], endpoint: str) -> list[dict[str, Any]]:
-    return check_inline(requests, endpoint=endpoint)
+def _checked(requests: Iterable[Any], endpoint: str, fields: bool) -> list[dict[str, Any]]:
+    return check_inline(requests, endpoint=endpoint, fields=fields)
 
 
 def _create_file(
-    file_path: StrPath | None, uploaded: str | None, model: str, display_name: str | None, endpoint: str
+    file_path: StrPath | None, uploaded: str | None, model: str, display_name: str | None, endpoint: str, check: bool
 ) -> Flow[Job]:
     if (file_path is None) == (uploaded is None):
         raise InputError(
@@ -442,7 +470,10 @@ def _create_file(
         name = flows.file_name(getattr(uploaded, "name", uploaded))
         return (yield from _create(model, display_name, endpoint, file_name=name))
     path = Path(file_path or "")
-    yield Work(_check, (path, endpoint))
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if check:
+        yield Work(_check, (path, endpoint))
     file = yield from uploads.upload(path, display_name=display_name)
     try:
         return (yield from _create(model, display_name, endpoint, file_name=file.name))
@@ -459,13 +490,18 @@ def _check(path: Path, endpoint: str) -> None:
 
 
 def _create_embeddings(
-    requests: Iterable[Any] | None, file_path: StrPath | None, uploaded: str | None, model: str, display: str | None
+    requests: Iterable[Any] | None,
+    file_path: StrPath | None,
+    uploaded: str | None,
+    model: str,
+    display: str | None,
+    check: bool,
 ) -> Flow[Job]:
     if requests is None:
-        return _create_file(file_path, uploaded, model, display, EMBED)
+        return _create_file(file_path, uploaded, model, display, EMBED, check)
     if file_path is not None or uploaded is not None:
         raise InputError("requests and a file", hint="give exactly one of requests, file_path, uploaded_file_name")
-    return _create_inline(requests, model, display, EMBED)
+    return _create_inline(requests, model, display, EMBED, check)
 
 
 def _create(model: str, display_name: str | None, endpoint: str, **source: Any) -> Flow[Job]:

@@ -106,15 +106,15 @@ def check_request(request: Any, endpoint: str = GENERATE) -> None:
         raise InputError(misplaced)
 
 
-def check_inline(given: Iterable[Any], *, endpoint: str = GENERATE) -> list[dict[str, Any]]:
+def check_inline(given: Iterable[Any], *, endpoint: str = GENERATE, fields: bool = True) -> list[dict[str, Any]]:
     """Inline requests as they go onto the wire, each with a key in its metadata (`request-1`, … where none was given).
 
-    Raises InputError naming the request's number (from 1), LimitError if the whole is too large to go inline.
+    Without `fields` their fields are not held against the table. Raises InputError naming the request's number (from 1), LimitError if the whole is too large to go inline.
     """
     limit = FACTS["limits.inline_bytes"]
     items: list[dict[str, Any]] = []
     size_bytes = len(b'{"batch":{"inputConfig":{"requests":{"requests":[]}}}}')
-    for number, item in enumerate(_items(given, endpoint), start=1):
+    for number, item in enumerate(_items(given, endpoint, fields), start=1):
         key = item.key if item.key is not None else own_key(number)
         items.append({"request": item.request, "metadata": {"key": key, **(item.metadata or {})}})
         try:
@@ -139,7 +139,7 @@ def check_inline(given: Iterable[Any], *, endpoint: str = GENERATE) -> list[dict
     return items
 
 
-def write_file(path: Path, given: Iterable[Any], keys: Iterable[Any] | None, *, endpoint: str = GENERATE) -> int:
+def write_file(path: Path, given: Iterable[Any], keys: Iterable[Any] | None, *, fields: bool = True) -> int:
     """Write requests as an input file, whole or not at all, and return how many they are.
 
     `keys` wins over keys that come with the requests; without either, the n-th request is `request-n`. Raises
@@ -151,7 +151,7 @@ def write_file(path: Path, given: Iterable[Any], keys: Iterable[Any] | None, *, 
     used = Keys()
     count = 0
     with whole_file(path) as file:
-        for count, item in enumerate(_items(given, endpoint), start=1):
+        for count, item in enumerate(_items(given, None, fields), start=1):
             key = item.key
             if given_keys is not None:
                 key = next(given_keys, None)
@@ -174,7 +174,8 @@ def write_file(path: Path, given: Iterable[Any], keys: Iterable[Any] | None, *, 
     return count
 
 
-def _items(given: Iterable[Any], endpoint: str) -> Iterator[Item]:
+def _items(given: Iterable[Any], endpoint: str | None, fields: bool) -> Iterator[Item]:
+    """The requests, looked at one by one; without an endpoint each may belong to any."""
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
         raise InputError(f"requests is a list of requests, not one {type(given).__name__}", hint="put it into a list")
     for number, one in enumerate(given, start=1):
@@ -182,7 +183,8 @@ def _items(given: Iterable[Any], endpoint: str) -> Iterator[Item]:
             item = item_of(one)
             if endpoint == EMBED and "contents" in item.request and "content" not in item.request:
                 item = _as_embedding(item)
-            check_request(item.request, endpoint)
+            if fields:
+                check_request(item.request, endpoint or (EMBED if "content" in item.request else GENERATE))
         except InputError as error:
             raise InputError(f"request {number}: {error.message}", hint=error.hint) from error
         yield item

@@ -2,7 +2,8 @@
 
 One table of messages; client and local server read the same. A field whose message is not described further is taken as
 it is. Names are lowerCamelCase here; the service takes the snake_case spelling of each as well.
-https://ai.google.dev/api/generate-content and https://ai.google.dev/api/embeddings (v1beta, 2026-08)
+https://ai.google.dev/api/generate-content and https://ai.google.dev/api/embeddings (v1beta, 2026-08); a test compares
+the table with the types of google-genai.
 """
 
 from __future__ import annotations
@@ -52,6 +53,12 @@ MESSAGES: dict[str, dict[str, str | None]] = {
         "videoMetadata": None,
         "mediaResolution": None,
         "partMetadata": None,
+        "mediaProcessing": None,
+        "audioTranscription": None,
+        "audioMetadata": None,
+        "speechMetadata": None,
+        "documentMetadata": None,
+        "spreadsheetMetadata": None,
         "thought": None,
         "thoughtSignature": None,
     },
@@ -71,7 +78,7 @@ MESSAGES: dict[str, dict[str, str | None]] = {
         )
     ),
     "ToolConfig": dict.fromkeys(("functionCallingConfig", "retrievalConfig", "includeServerSideToolInvocations")),
-    "SafetySetting": dict.fromkeys(("category", "threshold", "method")),
+    "SafetySetting": dict.fromkeys(("category", "threshold")),
     "GenerationConfig": {
         **dict.fromkeys(
             (
@@ -103,17 +110,7 @@ MESSAGES: dict[str, dict[str, str | None]] = {
         "imageConfig": "ImageConfig",
     },
     "ThinkingConfig": dict.fromkeys(("includeThoughts", "thinkingBudget", "thinkingLevel")),
-    "ImageConfig": dict.fromkeys(
-        (
-            "aspectRatio",
-            "imageSize",
-            "personGeneration",
-            "prominentPeople",
-            "imageOutputOptions",
-            "outputMimeType",
-            "outputCompressionQuality",
-        )
-    ),
+    "ImageConfig": dict.fromkeys(("aspectRatio", "imageSize")),
 }
 ROOTS = {"generateContent": "GenerateContentRequest", "embedContent": "EmbedContentRequest"}
 # Where a field that stands in the wrong place most likely belongs.
