@@ -109,7 +109,8 @@ def check_request(request: Any, endpoint: str = GENERATE) -> None:
 def check_inline(given: Iterable[Any], *, endpoint: str = GENERATE, fields: bool = True) -> list[dict[str, Any]]:
     """Inline requests as they go onto the wire, each with a key in its metadata (`request-1`, … where none was given).
 
-    Without `fields` their fields are not held against the table. Raises InputError naming the request's number (from 1), LimitError if the whole is too large to go inline.
+    Without `fields` their fields are not held against the table. Raises InputError naming the request's number (from
+    1), LimitError if the whole is too large to go inline.
     """
     limit = FACTS["limits.inline_bytes"]
     items: list[dict[str, Any]] = []
@@ -215,7 +216,8 @@ class Keys:
         for bucket in self._buckets:
             if len(set(bucket)) < len(bucket):
                 seen: set[int] = set()
-                twice.update(number for number in bucket if number in seen or seen.add(number))  # type: ignore[func-returns-value]
+    Without `fields` their fields are not held against the table. Raises InputError naming the request's number (from
+    1), LimitError if the whole is too large to go inline.
         return twice
 
 
