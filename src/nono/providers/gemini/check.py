@@ -216,8 +216,8 @@ class Keys:
         for bucket in self._buckets:
             if len(set(bucket)) < len(bucket):
                 seen: set[int] = set()
-    Without `fields` their fields are not held against the table. Raises InputError naming the request's number (from
-    1), LimitError if the whole is too large to go inline.
+                for number in bucket:
+                    (twice if number in seen else seen).add(number)
         return twice
 
 
