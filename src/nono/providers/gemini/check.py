@@ -7,6 +7,7 @@ with the line and the right place. Files are read once, line by line, in flat me
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -134,9 +135,8 @@ def check_inline(given: Iterable[Any], *, endpoint: str = GENERATE, fields: bool
         )
     keys = [item["metadata"]["key"] for item in items]
     if len(set(keys)) < len(keys):
-        seen: set[str] = set()
-        repeated = {key for key in keys if key in seen or seen.add(key)}  # type: ignore[func-returns-value]
-        _refuse_shared("the job", "requests", enumerate(keys, start=1), {hash(key) for key in repeated})
+        repeated = {hash(key) for key, times in Counter(keys).items() if times > 1}
+        _refuse_shared("the job", "requests", enumerate(keys, start=1), repeated)
     return items
 
 
