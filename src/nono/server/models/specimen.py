@@ -1,0 +1,466 @@
+"""A value that fits a JSON Schema: what the simulated model answers when a schema is asked for.
+
+The same schema and the same `Random` give the same value.  Covers the keywords that the providers' structured outputs
+know and the common ones beyond; a schema that nothing finite can satisfy raises `Unsatisfiable`.  Knows nothing of
+models or requests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from random import Random
+from typing import Any
+
+Schema = Mapping[str, Any] | bool
+
+# Below this depth only what is required is built, so that schemas that contain themselves come to an end.
+_LEAN_DEPTH = 6
+_DEEPEST = 40
+
+_WORDS = (
+    "amber",
+    "basin",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "harbor",
+    "inlet",
+    "juniper",
+    "kernel",
+    "lagoon",
+    "meadow",
+    "nectar",
+    "orchard",
+    "prairie",
+)
+
+
+class Unsatisfiable(ValueError):
+    """No finite value fits the schema, or this module cannot find one; the text says where."""
+
+
+def specimen(schema: Schema, random: Random) -> Any:
+    """One value that fits `schema`.
+
+    Raises Unsatisfiable for contradictory bounds, references that lead nowhere, endless required recursion and
+    patterns that are not Python regular expressions.
+    """
+    return _value(schema, _Scope(schema, random), 0)
+
+
+class _Scope:
+    """What stays the same all the way down: the root that references point into, and the source of choices."""
+
+    def __init__(self, root: Schema, random: Random) -> None:
+        self.root = root
+        self.random = random
+
+    def follow(self, reference: str) -> Schema:
+        if not reference.startswith("#"):
+            raise Unsatisfiable(f"'$ref' to {reference!r}: only references inside the schema can be followed")
+        place: Any = self.root
+        for step in filter(None, reference[1:].split("/")):
+            step = step.replace("~1", "/").replace("~0", "~")
+            try:
+                place = place[int(step)] if isinstance(place, list) else place[step]
+            except (KeyError, IndexError, ValueError, TypeError):
+                raise Unsatisfiable(f"'$ref' to {reference!r}: there is nothing at {step!r}") from None
+        return place  # type: ignore[no-any-return]
+
+
+def _value(schema: Schema, scope: _Scope, depth: int) -> Any:
+    if depth > _DEEPEST:
+        raise Unsatisfiable("the schema requires itself without end")
+    if isinstance(schema, bool) or not schema:
+        if schema is False:
+            raise Unsatisfiable("a schema `false` accepts nothing")
+        return scope.random.choice(_WORDS)
+    if "const" in schema:
+        return schema["const"]
+    if "enum" in schema:
+        return _one_of_enum(schema, scope)
+    for keyword, build in _COMBINED.items():
+        if keyword in schema:
+            return build(schema, scope, depth)
+    return _TYPED[_type_of(schema, scope)](schema, scope, depth)
+
+
+def _one_of_enum(schema: Mapping[str, Any], scope: _Scope) -> Any:
+    values = [value for value in schema["enum"] if _has_type(value, schema.get("type"))]
+    if not values:
+        raise Unsatisfiable("'enum' has no value of the schema's type")
+    return scope.random.choice(values)
+
+
+# --- schemas made of schemas ---------------------------------------------------------------------------------------
+
+
+def _referenced(schema: Mapping[str, Any], scope: _Scope, depth: int) -> Any:
+    target = scope.follow(schema["$ref"])
+    rest = {key: value for key, value in schema.items() if key != "$ref"}
+    constraints = {key: value for key, value in rest.items() if key not in _ANNOTATIONS}
+    return _value(_merge(target, constraints) if constraints else target, scope, depth + 1)
+
+
+def _all_of(schema: Mapping[str, Any], scope: _Scope, depth: int) -> Any:
+    merged: Schema = {key: value for key, value in schema.items() if key != "allOf"}
+    for part in schema["allOf"]:
+        while isinstance(part, Mapping) and "$ref" in part:
+            part = _merge(scope.follow(part["$ref"]), {key: value for key, value in part.items() if key != "$ref"})
+            depth += 1
+            if depth > _DEEPEST:
+                raise Unsatisfiable("'allOf' refers to itself without end")
+        merged = _merge(merged, part)
+    return _value(merged, scope, depth + 1)
+
+
+def _alternatives(keyword: str) -> Callable[[Mapping[str, Any], _Scope, int], Any]:
+    def choose(schema: Mapping[str, Any], scope: _Scope, depth: int) -> Any:
+        rest = {key: value for key, value in schema.items() if key != keyword}
+        branches = list(schema[keyword])
+        scope.random.shuffle(branches)
+        if depth >= _LEAN_DEPTH:
+            branches.sort(key=_weight)
+        failure = Unsatisfiable(f"'{keyword}' has no branches")
+        for branch in branches:
+            try:
+                return _value(_merge(rest, branch), scope, depth + 1)
+            except Unsatisfiable as error:
+                failure = error
+        raise failure
+
+    return choose
+
+
+def _weight(schema: Schema) -> int:
+    """How far a branch may lead: plain values first, references last."""
+    if isinstance(schema, bool) or "const" in schema or "enum" in schema:
+        return 0
+    return 3 if "$ref" in schema else 2 if schema.get("type") in ("object", "array") else 1
+
+
+_COMBINED: dict[str, Callable[[Mapping[str, Any], _Scope, int], Any]] = {
+    "$ref": _referenced,
+    "allOf": _all_of,
+    "anyOf": _alternatives("anyOf"),
+    "oneOf": _alternatives("oneOf"),
+}
+_ANNOTATIONS = frozenset({"title", "description", "default", "examples", "$comment", "$defs", "definitions", "$schema"})
+_TIGHTER: dict[str, Callable[[Any, Any], Any]] = {
+    "minimum": max,
+    "exclusiveMinimum": max,
+    "minLength": max,
+    "minItems": max,
+    "minProperties": max,
+    "maximum": min,
+    "exclusiveMaximum": min,
+    "maxLength": min,
+    "maxItems": min,
+    "maxProperties": min,
+    "required": lambda one, other: list(dict.fromkeys([*one, *other])),
+    "properties": lambda one, other: {
+        key: _merge(one[key], other[key]) if key in one and key in other else {**one, **other}[key]
+        for key in {**one, **other}
+    },
+    "enum": lambda one, other: [value for value in one if value in other],
+    "type": lambda one, other: [kind for kind in _as_list(one) if kind in _as_list(other)] or [_contradiction()],
+    "allOf": lambda one, other: [*one, *other],
+}
+
+
+def _contradiction() -> str:
+    raise Unsatisfiable("the schema asks for two types at once")
+
+
+def _merge(one: Schema, other: Schema) -> Schema:
+    """A schema that asks for what both ask for."""
+    if isinstance(one, bool):
+        return other if one else False
+    if isinstance(other, bool):
+        return one if other else False
+    merged = dict(one)
+    for key, value in other.items():
+        merged[key] = _TIGHTER.get(key, lambda _, new: new)(merged[key], value) if key in merged else value
+    return merged
+
+
+# --- schemas of one type -------------------------------------------------------------------------------------------
+
+
+def _as_list(kinds: Any) -> list[Any]:
+    return kinds if isinstance(kinds, list) else [kinds]
+
+
+def _type_of(schema: Mapping[str, Any], scope: _Scope) -> str:
+    declared = schema.get("type")
+    if declared is None:
+        return next((kind for keyword, kind in _TELLTALE.items() if keyword in schema), "string")
+    kinds = [kind for kind in _as_list(declared) if kind != "null"] or ["null"]
+    kind = scope.random.choice(kinds)
+    if kind not in _TYPED:
+        raise Unsatisfiable(f"{kind!r} is not a JSON Schema type")
+    return str(kind)
+
+
+_TELLTALE = {
+    "properties": "object",
+    "required": "object",
+    "additionalProperties": "object",
+    "patternProperties": "object",
+    "items": "array",
+    "prefixItems": "array",
+    "minItems": "array",
+    "minimum": "number",
+    "maximum": "number",
+    "exclusiveMinimum": "number",
+    "exclusiveMaximum": "number",
+    "multipleOf": "number",
+}
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "boolean": (bool,),
+    "null": (type(None),),
+    "array": (list,),
+    "object": (dict,),
+    "integer": (int,),
+    "number": (int, float),
+}
+
+
+def _has_type(value: Any, declared: Any) -> bool:
+    return declared is None or any(
+        isinstance(value, _PYTHON_TYPES.get(kind, ()))
+        and (kind not in ("integer", "number") or not isinstance(value, bool))
+        for kind in _as_list(declared)
+    )
+
+
+def _object(schema: Mapping[str, Any], scope: _Scope, depth: int) -> dict[str, Any]:
+    properties: Mapping[str, Schema] = schema.get("properties") or {}
+    required = list(schema.get("required") or ())
+    at_most = schema.get("maxProperties", len(properties) + len(required) + schema.get("minProperties", 0))
+    built: dict[str, Any] = {}
+    for name, inner in properties.items():
+        if name in required:
+            built[name] = _value(inner, scope, depth + 1)
+        elif depth < _LEAN_DEPTH and len(built) + sum(key not in built for key in required) < at_most:
+            try:
+                built[name] = _value(inner, scope, depth + 1)
+            except Unsatisfiable:
+                continue  # an optional property that nothing fits is left out
+    for name in required:
+        if name not in built:
+            built[name] = _value(_schema_of_further(schema, name), scope, depth + 1)
+    names = _further_names(schema, scope)
+    wanted = schema.get("minProperties", 0)
+    if not properties and not required and schema.get("additionalProperties") and depth < _LEAN_DEPTH:
+        wanted = max(wanted, 1)  # a mapping: show one entry
+    while len(built) < min(wanted, at_most if "maxProperties" in schema else wanted):
+        name = next(names)
+        if name not in built:
+            built[name] = _value(_schema_of_further(schema, name), scope, depth + 1)
+    return built
+
+
+def _schema_of_further(schema: Mapping[str, Any], name: str) -> Schema:
+    for pattern, inner in (schema.get("patternProperties") or {}).items():
+        if re.search(pattern, name):
+            return inner  # type: ignore[no-any-return]
+    return schema.get("additionalProperties", True)  # type: ignore[no-any-return]
+
+
+def _further_names(schema: Mapping[str, Any], scope: _Scope) -> Iterator[str]:
+    names = schema.get("propertyNames")
+    patterns = list(schema.get("patternProperties") or ())
+    for number in range(10_000):
+        if isinstance(names, Mapping):
+            yield str(_value(names, scope, 0))
+        elif patterns:
+            yield _matching(patterns[number % len(patterns)], scope.random)
+        else:
+            yield f"{_WORDS[number % len(_WORDS)]}{number // len(_WORDS) or ''}"
+    raise Unsatisfiable("'minProperties' asks for more names than can be found")
+
+
+def _array(schema: Mapping[str, Any], scope: _Scope, depth: int) -> list[Any]:
+    fixed = list(schema.get("prefixItems") or ())
+    items: Schema = schema.get("items", True)
+    if isinstance(items, list):  # drafts before 2020-12
+        fixed, items = items, schema.get("additionalItems", True)
+    at_least = int(schema.get("minItems", 0))
+    at_most = int(schema["maxItems"]) if "maxItems" in schema else max(at_least, len(fixed), 3)
+    if at_least > at_most:
+        raise Unsatisfiable(f"'minItems' {at_least} is above 'maxItems' {at_most}")
+    count = (
+        at_least if depth >= _LEAN_DEPTH else max(at_least, min(at_most, max(len(fixed), scope.random.randint(1, 3))))
+    )
+    if items is False:
+        count = min(count, len(fixed))
+    contained = schema.get("contains")
+    if contained is not None:
+        count = max(count, min(at_most, int(schema.get("minContains", 1))))
+    built: list[Any] = []
+    tries = 0
+    while len(built) < count:
+        place = len(built)
+        inner = fixed[place] if place < len(fixed) else items
+        if contained is not None and place >= len(fixed) and place >= count - int(schema.get("minContains", 1)):
+            inner = _merge(inner, contained)
+        try:
+            value = _value(inner, scope, depth + 1)
+        except Unsatisfiable:
+            if place >= at_least:
+                break
+            raise
+        tries += 1
+        if schema.get("uniqueItems") and any(value == other and type(value) is type(other) for other in built):
+            if tries > 50 * (count + 1):
+                if place >= at_least:
+                    break
+                raise Unsatisfiable("'uniqueItems' asks for more different values than there are")
+            continue
+        built.append(value)
+    return built
+
+
+def _number(schema: Mapping[str, Any], scope: _Scope, depth: int) -> int | float:
+    low, high = _bounds(schema, 1e-3)
+    step = schema.get("multipleOf")
+    if step:
+        return _multiple(low, high, step, scope)
+    if low == high:
+        return low
+    value = round(scope.random.uniform(low, high), 2)
+    return value if low <= value <= high else (low + high) / 2
+
+
+def _integer(schema: Mapping[str, Any], scope: _Scope, depth: int) -> int:
+    low, high = _bounds(schema, 1)
+    lowest, highest = -int(-low // 1), int(high // 1)
+    step = schema.get("multipleOf")
+    if step and step != 1:
+        return int(_multiple(lowest, highest, step, scope))
+    if lowest > highest:
+        raise Unsatisfiable(f"no whole number lies between {low} and {high}")
+    return scope.random.randint(lowest, highest)
+
+
+def _bounds(schema: Mapping[str, Any], nudge: float) -> tuple[float, float]:
+    """Closed bounds; an exclusive one moves inwards by `nudge` (or a part of the room, where that is narrow)."""
+    low, high = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    above = low if above is True else None if above is False else above  # draft 4 spells it as a flag
+    below = high if below is True else None if below is False else below
+    ends = [end for end in (low, high, above, below) if end is not None]
+    room = (max(ends) - min(ends)) / 4 if len(ends) > 1 else nudge
+    nudge = nudge if nudge == 1 else min(nudge, room) or nudge
+    if above is not None and (low is None or low <= above):
+        low = above + nudge if nudge != 1 else above // 1 + 1
+    if below is not None and (high is None or high >= below):
+        high = below - nudge if nudge != 1 else -(-below // 1) - 1
+    if low is None and high is None:
+        low, high = 1, 100
+    elif low is None:
+        assert high is not None
+        low = min(0, high - 100)
+    elif high is None:
+        high = max(100, low + 100)
+    assert low is not None and high is not None
+    if low > high:
+        raise Unsatisfiable(f"no number lies between {low} and {high}")
+    return low, high
+
+
+def _multiple(low: float, high: float, step: float, scope: _Scope) -> float:
+    first, last = -int(-low // step), int(high // step)
+    if first > last:
+        raise Unsatisfiable(f"no multiple of {step} lies between {low} and {high}")
+    value = scope.random.randint(first, min(last, first + 1000)) * step
+    return value if isinstance(step, int) else round(value, 10)
+
+
+def _string(schema: Mapping[str, Any], scope: _Scope, depth: int) -> str:
+    random = scope.random
+    if "pattern" in schema:
+        return _matching(schema["pattern"], random, schema)
+    form = _FORMATS.get(schema.get("format", ""))
+    if form:
+        return form(random)
+    low = int(schema.get("minLength", 0))
+    high = int(schema.get("maxLength", max(low, 60)))
+    if low > high:
+        raise Unsatisfiable(f"'minLength' {low} is above 'maxLength' {high}")
+    text = f"simulated {random.choice(_WORDS)}"
+    while len(text) < low:
+        text += f" {random.choice(_WORDS)}"
+    return text[:high]
+
+
+def _matching(pattern: str, random: Random, schema: Mapping[str, Any] | None = None) -> str:
+    """A text that matches a pattern and, where a few hundred tries find one, the length bounds beside it."""
+    from rstr import Rstr
+
+    low, high = (int((schema or {}).get(key, default)) for key, default in (("minLength", 0), ("maxLength", 10**9)))
+    try:
+        wanted = re.compile(pattern)
+        maker = Rstr(random)
+        shortest = None
+        for _ in range(300):
+            text = maker.xeger(pattern)
+            if wanted.search(text) and low <= len(text) <= high:
+                if len(text) <= 24:
+                    return text
+                shortest = text if shortest is None or len(text) < len(shortest) else shortest
+                if _ > 20:
+                    break
+        if shortest is not None:
+            return shortest
+    except (re.error, KeyError, ValueError, OverflowError, RecursionError) as error:
+        raise Unsatisfiable(f"pattern {pattern!r} cannot be followed: {error}") from None
+    raise Unsatisfiable(f"no text was found that matches the pattern {pattern!r}")
+
+
+def _hex(random: Random, digits: int) -> str:
+    return f"{random.getrandbits(4 * digits):0{digits}x}"
+
+
+def _date(random: Random) -> str:
+    return f"20{random.randint(10, 29)}-{random.randint(1, 12):02}-{random.randint(1, 28):02}"
+
+
+def _time(random: Random) -> str:
+    return f"{random.randint(0, 23):02}:{random.randint(0, 59):02}:{random.randint(0, 59):02}Z"
+
+
+_FORMATS: dict[str, Callable[[Random], str]] = {
+    "date": _date,
+    "time": _time,
+    "date-time": lambda random: f"{_date(random)}T{_time(random)}",
+    "duration": lambda random: f"PT{random.randint(1, 59)}M",
+    "email": lambda random: f"{random.choice(_WORDS)}@example.com",
+    "idn-email": lambda random: f"{random.choice(_WORDS)}@example.com",
+    "hostname": lambda random: f"{random.choice(_WORDS)}.example.com",
+    "idn-hostname": lambda random: f"{random.choice(_WORDS)}.example.com",
+    "ipv4": lambda random: f"192.0.2.{random.randint(1, 254)}",
+    "ipv6": lambda random: f"2001:db8::{random.randint(1, 0xFFFF):x}",
+    "uri": lambda random: f"https://example.com/{random.choice(_WORDS)}",
+    "iri": lambda random: f"https://example.com/{random.choice(_WORDS)}",
+    "uri-reference": lambda random: f"/{random.choice(_WORDS)}",
+    "uuid": lambda random: (
+        f"{_hex(random, 8)}-{_hex(random, 4)}-4{_hex(random, 3)}-a{_hex(random, 3)}-{_hex(random, 12)}"
+    ),
+    "json-pointer": lambda random: f"/{random.choice(_WORDS)}",
+    "regex": lambda random: f"^{random.choice(_WORDS)}$",
+}
+_TYPED: dict[str, Callable[[Mapping[str, Any], _Scope, int], Any]] = {
+    "string": _string,
+    "integer": _integer,
+    "number": _number,
+    "boolean": lambda schema, scope, depth: scope.random.random() < 0.5,
+    "null": lambda schema, scope, depth: None,
+    "array": _array,
+    "object": _object,
+}
