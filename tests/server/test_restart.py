@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from server_tools import Held, Told, answers, chat_lines, counts, jsonl, reached, submit
 
+from nono.server import work
 from nono.server.app import LocalServer
 from nono.server.clock import HandClock
 from openai import OpenAI
@@ -116,16 +117,18 @@ def test_a_stopped_server_goes_on_where_it_was(on_one_folder: Callable[..., Loca
     assert sorted(first.asked + second.asked) == ["a", "b", "c"]
 
 
-def test_a_cancellation_survives_a_restart(on_one_folder: Callable[..., LocalServer]) -> None:
+def test_a_cancellation_survives_a_restart(
+    on_one_folder: Callable[..., LocalServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "STOP_S", 0.0)
     model = Held()
     server = on_one_folder(model)
     with OpenAI(base_url=server.openai_base_url, api_key="k") as sdk:
         batch = submit(sdk, chat_lines(["a", "b"]))
         model.wait_for(1)
         assert sdk.batches.cancel(batch.id).status == "cancelling"
-    # The answer in the making is held, so that the stop finds the batch still cancelling.
-    model.allow(0)
-    _stop_without_waiting(server)
+    # The answer in the making is still held: the stop finds the batch cancelling.
+    server.stop()
     told = Told()
     with on_one_folder(told) as server, OpenAI(base_url=server.openai_base_url, api_key="k") as sdk:
         assert reached(sdk, batch).status == "cancelled"
@@ -133,19 +136,10 @@ def test_a_cancellation_survives_a_restart(on_one_folder: Callable[..., LocalSer
     model.allow(5)
 
 
-def _stop_without_waiting(server: LocalServer) -> None:
-    from nono.server import work
-
-    waited, work.STOP_S = work.STOP_S, 0.0
-    try:
-        server.stop()
-    finally:
-        work.STOP_S = waited
-
-
 def test_a_batch_whose_time_ran_out_while_the_server_was_down_is_expired(
-    on_one_folder: Callable[..., LocalServer],
+    on_one_folder: Callable[..., LocalServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(work, "STOP_S", 0.0)
     clock = HandClock()
     model = Held()
     with on_one_folder(model, clock=clock) as server, OpenAI(base_url=server.openai_base_url, api_key="k") as sdk:
@@ -153,8 +147,6 @@ def test_a_batch_whose_time_ran_out_while_the_server_was_down_is_expired(
         model.wait_for(1)
         model.allow(1)
         model.wait_for(2)
-        model.allow(0)
-        _stop_without_waiting(server)
     clock.advance(90_000)
     told = Told()
     with on_one_folder(told, clock=clock) as server, OpenAI(base_url=server.openai_base_url, api_key="k") as sdk:
