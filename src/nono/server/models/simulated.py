@@ -63,45 +63,11 @@ _IMAGE_CATEGORIES = frozenset(
 # Words that make a verdict, so that both verdicts can be had; a toy, as everything here.
 _ALARMING = {"kill": "violence", "murder": "violence", "hate": "hate", "suicide": "self-harm", "naked": "sexual"}
 
-_WORDS = [
-    "this",
-    "text",
-    "stands",
-    "for",
-    "the",
-    "answer",
-    "of",
-    "a",
-    "real",
-    "model",
-    "it",
-    "was",
-    "made",
-    "up",
-    "from",
-    "your",
-    "request",
-    "alone",
-    "and",
-    "means",
-    "nothing",
-    "so",
-    "please",
-    "do",
-    "not",
-    "read",
-    "anything",
-    "into",
-    "it",
-    "the",
-    "same",
-    "request",
-    "gives",
-    "the",
-    "same",
-    "words",
-    "again",
-]
+_SAID = (
+    "this text stands for the answer of a real model it was made up from your request alone and means nothing so "
+    "please do not read anything into it the same request gives the same words again"
+)
+_WORDS = tuple(_SAID.split())
 _DIRECTIVE = re.compile(r"\[\[nono:(\w+) ?([^\]]*)\]\]")
 _PIXELS = 64
 
