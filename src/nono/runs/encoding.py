@@ -43,10 +43,15 @@ def encode(value: Any) -> bytes:
 def escape(texts: Sequence[str]) -> list[bytes]:
     """The insides of the JSON texts of `texts`, as bytes. Raises UnicodeEncodeError for a lone surrogate.
 
-    All are encoded in one go and cut apart at `","`. Inside a JSON text a quote has a backslash before it, and a comma
-    between two quotes would need an unescaped first one: the cut finds the borders and nothing else.
+    All are encoded in one go and cut apart at `","`. Inside a JSON text a quote has a backslash before it, so only
+    `\\","` can look like a border and be none (or be one, after a text that ends so): then each goes by itself.
     """
-    return _encode(texts)[2:-2].split(b'","') if texts else []
+    if not texts:
+        return []
+    together = _encode(texts)
+    if b'\\","' in together:
+        return [_encode(text)[1:-1] for text in texts]
+    return together[2:-2].split(b'","')
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,6 @@ class Lines:
     request, None where it is one each.
     """
 
-    ids: Sequence[str]
     lines: Sequence[bytes]
     keys: Sequence[bytes]
     tokens: Sequence[int]
@@ -103,9 +107,8 @@ class LineMaker:
         self._splice = splice(provider, task) if pieces is not None else None
         self._pieces = pieces or ()
 
-    def lines(self, batch: Batch, problems: Problems) -> Lines | None:
+    def lines(self, batch: Batch, ids: Sequence[str], problems: Problems) -> Lines | None:
         """The lines of a batch, or None if a row has a problem; problems are added to `problems`."""
-        ids = self._ids(batch, problems)
         if self._splice is not None:
             try:
                 return self._spliced(batch, ids, self._splice)
@@ -113,7 +116,8 @@ class LineMaker:
                 pass  # the general way finds out which row it is
         return self._one_by_one(batch, ids, problems)
 
-    def _ids(self, batch: Batch, problems: Problems) -> Sequence[str]:
+    def ids(self, batch: Batch, problems: Problems) -> Sequence[str]:
+        """The ids of a batch's rows; a row without one is a problem, and its id empty."""
         if self._id_column is None:
             return [generated_id(row) for row in range(batch.first, batch.first + batch.size)]
         values = batch.column(self._id_column)
@@ -152,7 +156,7 @@ class LineMaker:
         )
         fixed = self._shared_tokens + 1
         tokens = [fixed + size // BYTES_PER_TOKEN for size in map(len, asked)]
-        return Lines(ids, lines, asked, tokens)
+        return Lines(lines, asked, tokens)
 
     def _one_by_one(self, batch: Batch, ids: Sequence[str], problems: Problems) -> Lines | None:
         lines, keys, tokens, inputs = [], [], [], []
@@ -179,7 +183,7 @@ class LineMaker:
             given = body.get("input")
             inputs.append(len(given) if isinstance(given, list) else 1)
             tokens.append(_tokens_of_body(body) + 1)
-        return Lines(ids, lines, keys, tokens, inputs) if problems.count == before else None
+        return Lines(lines, keys, tokens, inputs) if problems.count == before else None
 
     def _check_endpoint(self, values: Mapping[str, Any]) -> None:
         """A `Request` names its endpoint; a batch has one."""

@@ -89,17 +89,18 @@ def plan(
     problems = Problems(source)
     maker, ids = _prepare(source, task, provider, prompt, id_column, images, problems)
     limits = _limits(provider.facts, task, rows_per_part, tokens_per_part)
-    twice = _asked_twice(source, maker, problems) if dedupe else frozenset()
+    twice = _asked_twice(source, maker) if dedupe else frozenset()
     id_hashes = KeyHashes() if ids is not None else None
     columns = _Columns()
     with PartWriter(limits, shards_into, rows_into, twice) as parts:
         for batch in source.batches():
             columns.see(batch)
-            made = maker.lines(batch, problems)
+            row_ids = maker.ids(batch, problems)
+            if id_hashes is not None:
+                id_hashes.add(filter(None, row_ids))
+            made = maker.lines(batch, row_ids, problems)
             if made is None:
                 continue
-            if id_hashes is not None:
-                id_hashes.add(made.ids)
             _refuse_oversized(made, batch, limits, problems)
             if not problems.count:
                 parts.add(batch, made)
@@ -182,14 +183,14 @@ def _refuse_oversized(made: Lines, batch: Batch, limits: PartLimits, problems: P
             )
 
 
-def _asked_twice(source: Source, maker: LineMaker, problems: Problems) -> frozenset[int]:
-    """Hashes of the requests that several rows have in common."""
-    hashes = KeyHashes()
+def _asked_twice(source: Source, maker: LineMaker) -> frozenset[int]:
+    """Hashes of the requests that several rows have in common; what is wrong with rows, the other pass tells."""
+    hashes, unheard = KeyHashes(), Problems(source)
     for batch in source.batches():
-        made = maker.lines(batch, problems)
-        if made is not None:
-            hashes.add(made.keys)
-    problems.refuse()
+        made = maker.lines(batch, [""] * batch.size, unheard)
+        if made is None:
+            break
+        hashes.add(made.keys)
     return hashes.repeated()
 
 
@@ -227,7 +228,11 @@ class _Columns:
             self._types = self._types or {name: set() for name in batch.names}
             return
         for name in batch.names:
-            self._types.setdefault(name, set()).update(map(type, batch.column(name)))
+            values = batch.column(name)
+            types = set(map(type, values))
+            if int in types and any(type(value) is int and not -(1 << 63) <= value < 1 << 63 for value in values):
+                types.add(object)  # more digits than a column of whole numbers holds
+            self._types.setdefault(name, set()).update(types)
 
     def found(self) -> tuple[Column, ...]:
         return tuple(Column(name, self._kind or _kind(types)) for name, types in self._types.items())
