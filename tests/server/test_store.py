@@ -14,10 +14,11 @@ import pytest
 from nono.errors import SettingsError
 from nono.model import Usage
 from nono.server.clock import SECOND_NS, HandClock, rfc3339, unix_s
+from nono.server.database import DiskRefused, IllegalMove, StoreError, Taken
 from nono.server.dialect import Answer, Kind
 from nono.server.journal import Journal
 from nono.server.records import MOVES, Batch, Counts, File, Part, State, Upload
-from nono.server.store import DiskRefused, IllegalMove, Store, StoreError, Taken, new_token
+from nono.server.store import Store, new_token
 
 NOW = 1_763_800_000 * SECOND_NS
 
@@ -158,14 +159,14 @@ def test_an_end_and_its_files_are_written_together_or_not_at_all(store: Store) -
     kept(store, "file-taken")
     batch = store.move(batch_of(store), State.CANCELLING)
     file = replace(kept(store, "file-2"), id="file-taken")
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(Taken):
         store.move(batch, State.CANCELLED, files=[file], outputs={"output": "file-taken"})
     assert store.batch("openai", "batch_1") == batch
 
 
 def test_a_full_disk_is_an_os_error_and_changes_nothing(store: Store) -> None:
     batch = batch_of(store)
-    store._db.execute("PRAGMA max_page_count=1")
+    store._db._db.execute("PRAGMA max_page_count=1")
     with pytest.raises(DiskRefused):
         for number in range(1000):
             batch_of(store, f"batch_{number + 2}", details={"filler": "x" * 4000})

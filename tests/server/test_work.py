@@ -12,11 +12,12 @@ import pytest
 from server_tools import WAIT_S, Held, Told
 
 from nono.server.clock import SECOND_NS, HandClock
+from nono.server.database import IllegalMove
 from nono.server.dialect import Answer, Ask, Checked, Kind, Why
 from nono.server.journal import Journal
 from nono.server.models import CHAT, Model
 from nono.server.records import Batch, File, State
-from nono.server.store import IllegalMove, Store, new_token
+from nono.server.store import Store, new_token
 from nono.server.work import RETRY_S, Work
 
 

@@ -20,6 +20,7 @@ from nono.facts import read_facts
 from nono.server.clock import SECOND_NS, unix_s
 from nono.server.dialect import Answer, Ask, Checked, Kind, Refused, Why
 from nono.server.intake import read_object
+from nono.server.lane import ask
 from nono.server.models import Model
 from nono.server.openai_batches import Batches
 from nono.server.openai_endpoints import ENDPOINTS, Endpoint
@@ -27,7 +28,6 @@ from nono.server.openai_files import FILE_BYTES, PART_BYTES, PROTOCOL, Files
 from nono.server.openai_lines import answer_line, check_lines, unanswered_line
 from nono.server.openai_wire import error_body, new_file_id, new_id, reply
 from nono.server.records import Batch, File, State
-from nono.server.work import ask
 
 if TYPE_CHECKING:
     from nono.server.app import Core

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from nono.facts import read_facts
 from nono.server.clock import SECOND_NS
+from nono.server.database import IllegalMove
 from nono.server.dialect import Refused
 from nono.server.intake import read_object
 from nono.server.openai_endpoints import BATCH_ENDPOINTS, ENDPOINTS
@@ -29,7 +30,7 @@ from nono.server.openai_wire import (
     wrong_value,
 )
 from nono.server.records import Batch, State
-from nono.server.store import IllegalMove, new_token
+from nono.server.store import new_token
 
 if TYPE_CHECKING:
     from nono.server.app import Core

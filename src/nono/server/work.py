@@ -13,15 +13,15 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
 
-from nono.server.answer_files import AnswerFile, request_lines, write_answers
+from nono.server.answer_files import AnswerFile, write_answers
 from nono.server.clock import SECOND_NS
-from nono.server.dialect import Answer, Dialect, Why
+from nono.server.database import IllegalMove
+from nono.server.dialect import Dialect, Why
 from nono.server.journal import Journal
-from nono.server.models import Model
+from nono.server.lane import Job, Lane
 from nono.server.records import Batch, File, State
-from nono.server.store import IllegalMove, Store, new_token
+from nono.server.store import Store, new_token
 
 log = logging.getLogger("nono.server")
 
@@ -305,159 +305,6 @@ class Work:
             if batch is not None and not batch.state.ended:
                 self._resume(batch)
         return next_ns
-
-
-class Job:
-    """One batch while its requests are being asked. Guarded by its lane's lock; the journal has its own."""
-
-    def __init__(self, batch: Batch, dialect: Dialect, lane: Lane, store: Store) -> None:
-        folder = store.work_folder(batch)
-        self.batch = batch
-        self.dialect = dialect
-        self.lane = lane
-        self.journal = Journal(folder / "journal", batch.counts.total)
-        self.started = batch.state is State.RUNNING
-        self.in_flight = 0
-        self.exhausted = False
-        self.handed_over = False
-        self._clock = store.clock
-        self._file = (folder / "input.jsonl").open("rb", buffering=1 << 18)
-        self._lines = enumerate(request_lines(self._file))
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        return (-self.batch.priority, self.batch.seq)
-
-    def take(self) -> tuple[int, bytes] | None:
-        """The next request that has no answer yet; none after the batch's time is over."""
-        if not self.exhausted:
-            if self._clock.now_ns() >= self.batch.expires_ns:
-                self.close_input()
-                return None
-            for ordinal, line in self._lines:
-                if not self.journal.has(ordinal):
-                    self.in_flight += 1
-                    return ordinal, line
-            self.close_input()
-        return None
-
-    def close_input(self) -> None:
-        self.exhausted = True
-        self._file.close()
-
-    def abandon(self) -> None:
-        """Stop without an end: answers that still come are dropped."""
-        self.lane.drop(self, hand_over=False)
-        self.journal.close()
-
-    def answer(self, line: bytes) -> Answer:
-        """Ask for one line's answer. Never raises: what goes wrong is the answer."""
-        try:
-            return self.dialect.answer(self.batch, line, self.lane.ask)
-        except Exception:
-            log.exception("batch %s: a line could not be answered", self.batch.id)
-            return Answer(False, self.dialect.unanswered(self.batch, line, Why.BROKEN))
-
-
-class Lane:
-    """The queue before one model, and the threads that ask it: one a slot, started with the first batch."""
-
-    def __init__(self, model: Model, work: Work) -> None:
-        self._model = model
-        self._work = work
-        self._changed = threading.Condition()
-        self._jobs: list[Job] = []
-        self._stopping = False
-        self._threads = [
-            threading.Thread(target=self._run, name=f"nono-{model.name}-{slot}", daemon=True)
-            for slot in range(max(1, model.slots))
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def ask(self, endpoint: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-        return ask(self._model, endpoint, body)
-
-    def add(self, job: Job) -> None:
-        with self._changed:
-            self._jobs.append(job)
-            self._jobs.sort(key=lambda job: job.rank)
-            self._changed.notify_all()
-
-    def drop(self, job: Job, *, hand_over: bool = True) -> None:
-        """Ask nothing more of a batch; it is handed over when its answers in the making have come."""
-        with self._changed:
-            job.close_input()
-            if job in self._jobs:
-                self._jobs.remove(job)
-            if not hand_over:
-                job.handed_over = True
-        self._hand_over_if_drained(job)
-
-    def stop(self) -> None:
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-
-    def join(self, until_s: float) -> None:
-        """Wait for answers in the making until that monotonic time; what comes later is dropped."""
-        for thread in self._threads:
-            thread.join(max(0.0, until_s - time.monotonic()))
-
-    def _run(self) -> None:
-        while (taken := self._take()) is not None:
-            job, ordinal, line = taken
-            try:
-                if not job.started:
-                    job.started = True
-                    self._work.started(job)
-                job.journal.append(ordinal, job.answer(line))
-            except OSError as error:
-                self._work.broken(job, error)
-            with self._changed:
-                job.in_flight -= 1
-            if job.exhausted:
-                self._hand_over_if_drained(job)
-
-    def _take(self) -> tuple[Job, int, bytes] | None:
-        """The next request of the first batch that has one; waits for work, None when the lane stops."""
-        while True:
-            broken: OSError | None = None
-            with self._changed:
-                while not self._stopping and not self._jobs:
-                    self._changed.wait()
-                if self._stopping:
-                    return None
-                job = self._jobs[0]
-                try:
-                    taken = job.take()
-                except OSError as error:
-                    broken = error
-                else:
-                    if taken is not None:
-                        return job, *taken
-                    self._jobs.remove(job)
-            if broken:
-                self._work.broken(job, broken)
-            else:
-                self._hand_over_if_drained(job)
-
-    def _hand_over_if_drained(self, job: Job) -> None:
-        with self._changed:
-            if not job.exhausted or job.in_flight or job.handed_over:
-                return
-            job.handed_over = True
-        self._work.drained(job)
-
-
-def ask(model: Model, endpoint: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-    """A model's answer; a model that raises has answered 500."""
-    try:
-        return model.answer(endpoint, body)
-    except Exception as error:
-        log.exception("the model %s failed", model.name)
-        message = f"The server had an error processing your request: {type(error).__name__}: {error}"
-        return 500, {"error": {"message": message, "type": "server_error", "param": None, "code": "server_error"}}
 
 
 def _key(batch: Batch) -> Key:
