@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -79,7 +79,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class RequestError(msgspec.Struct, frozen=True):
+class RequestError(msgspec.Struct, frozen=True, gc=False):
     """Why one request has no answer. `retryable`: the same request may succeed in another batch.
 
     `stops_run`: no other request will fare better (the account is out of quota).
@@ -95,7 +95,7 @@ class RequestError(msgspec.Struct, frozen=True):
 NO_USAGE = Usage()
 
 
-class Result(msgspec.Struct, frozen=True):
+class Result(msgspec.Struct, frozen=True, gc=False):
     """One answer line, decoded: `error` is set exactly when `outcome` is not succeeded.
 
     `text` is the answer's text (chat, responses, completions); `vector` an embedding; `body` the whole answer as the

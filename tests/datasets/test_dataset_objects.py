@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import sys
+import threading
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,19 +27,18 @@ ROWS = [{"id": 1, "text": "a", "when": date(2026, 1, 2)}, {"id": 2, "text": None
 TABLE = pa.Table.from_pylist(ROWS)
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
-        TABLE,
-        pl.from_arrow(TABLE),
-        duckdb.from_arrow(TABLE),
-        TABLE.to_reader(),
-        TABLE.to_pandas(types_mapper=pd.ArrowDtype),
-    ],
-    ids=["arrow", "polars", "duckdb", "reader", "pandas"],
-)
-def test_everything_that_speaks_the_arrow_c_stream_is_a_data_set(frame: object) -> None:
-    source = open_source(frame)
+FRAMES: dict[str, Callable[[], object]] = {
+    "arrow": lambda: TABLE,
+    "polars": lambda: pl.from_arrow(TABLE),
+    "duckdb": lambda: duckdb.from_arrow(TABLE),
+    "reader": lambda: TABLE.to_reader(),
+    "pandas": lambda: TABLE.to_pandas(types_mapper=pd.ArrowDtype),
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_everything_that_speaks_the_arrow_c_stream_is_a_data_set(kind: str) -> None:
+    source = open_source(FRAMES[kind]())
     assert source.columns == ("id", "text", "when")
     assert list(source.rows()) == ROWS
     assert list(source.rows()) == ROWS
@@ -55,7 +57,7 @@ def test_categories_are_texts() -> None:
 def test_an_iterable_is_read_once_and_can_be_read_again() -> None:
     source = open_source({"n": number} for number in range(3))
     assert list(source.rows()) == list(source.rows()) == [{"n": 0}, {"n": 1}, {"n": 2}]
-    assert source.place(1) == "<generator>:2"
+    assert source.place(1) == "<generator>, row 2"
 
 
 def test_texts_have_the_column_text() -> None:
@@ -104,6 +106,16 @@ def test_stdin_is_copied_and_its_kind_told_by_its_bytes(
     assert list(source.rows()) == list(source.rows()) == [{"a": "1", "b": "2"}]
     assert source.name == "<stdin>"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_pipe_is_copied_like_stdin(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"a,b\n1,2\n",))
+    writer.start()
+    source = open_source(pipe)
+    writer.join()
+    assert list(source.rows()) == list(source.rows()) == [{"a": "1", "b": "2"}]
 
 
 def test_a_copy_goes_when_nobody_needs_it() -> None:

@@ -7,10 +7,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -350,6 +352,24 @@ def test_the_gemini_protocol_gives_the_same_table() -> None:
     with bench(provider=provider_named("gemini")) as b:
         b.settle(b.answers([said("r-0", "A"), said("r-1", "B"), said("r-2", "C")]))
         assert b.rows() == theirs
+
+
+def test_input_columns_keep_their_types() -> None:
+    columns = {
+        "text": pa.array(["a", "b", "c"]),
+        "when": pa.array([datetime(2026, 1, 2, 3, 4), None, None], pa.timestamp("ms")),
+        "price": pa.array([Decimal("1.50"), None, None], pa.decimal128(9, 2)),
+        "tags": pa.array([["x"], [], None]),
+        "kind": pa.array(["k", "l", "k"]).dictionary_encode(),
+        "answer": pa.array([1, 2, 3], pa.uint8()),
+    }
+    with bench(pa.table(columns)) as b:
+        b.settle(b.answers([ok("r-0")]))
+        table = Results(sorted((b.folder / "results").iterdir())).to_arrow()
+    for name in ("text", "when", "price", "tags"):
+        assert table.column(name).combine_chunks().equals(columns[name])
+    assert table.column("kind").to_pylist() == ["k", "l", "k"]
+    assert table.column("answer_input").to_pylist() == [1, 2, 3]
 
 
 def test_without_pyarrow_the_table_is_the_same_in_json_lines(monkeypatch: pytest.MonkeyPatch) -> None:

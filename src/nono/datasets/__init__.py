@@ -27,7 +27,7 @@ from typing import Any, BinaryIO
 from nono.datasets.arrow import ARROW_FILE, PARQUET, ArrowSource, ParquetSource
 from nono.datasets.batches import MISSING, ArrowBatch, Batch, DictBatch, TextBatch
 from nono.datasets.compression import GZIP, ZSTD, open_bytes
-from nono.datasets.copies import CopyFolder, copy_arrow, copy_bytes, copy_rows
+from nono.datasets.copies import CopiedRows, CopyFolder, copy_arrow, copy_bytes, copy_rows
 from nono.datasets.delimited import CsvSource
 from nono.datasets.jsonrows import JsonArraySource, JsonLinesSource, json_source
 from nono.datasets.sources import BadInput, Source
@@ -88,6 +88,9 @@ def open_source(source: Any, *, format: str | None = None, copy_into: Path | Non
             return _from_stream(sys.stdin.buffer, "<stdin>", format, copy_into)
         case str() | os.PathLike():
             path = Path(source)
+            if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe: `nono run <(zcat a.gz b.gz)`
+                with path.open("rb") as stream:
+                    return _from_stream(stream, str(source), format, copy_into)
             return _open(path, str(source), _format(path, format), None)
         case Mapping() | bytes() | bytearray():
             raise InputError(
@@ -101,7 +104,7 @@ def open_source(source: Any, *, format: str | None = None, copy_into: Path | Non
     if hasattr(source, "read"):
         return _from_stream(source, str(getattr(source, "name", name)), format, copy_into)
     if isinstance(source, Iterable):
-        return JsonLinesSource(copy_rows(source, folder.path / "source.jsonl", name), name, keep=folder)
+        return CopiedRows(copy_rows(source, folder.path / "source.jsonl", name), name, keep=folder)
     raise InputError(
         f"a {type(source).__name__} is not a data set",
         hint="give a path, a data frame, or an iterable of dicts or texts",

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from nono.datasets.arrow import pyarrow
+from nono.datasets.jsonrows import JsonLinesSource
 from nono.errors import InputError
 from nono.files import whole_file
 from nono.model import Request
@@ -29,6 +30,13 @@ class CopyFolder:
     def __init__(self, folder: Path | None) -> None:
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="nono-", ignore_cleanup_errors=True)
         self.path = folder or Path(self._temporary.name if self._temporary else "")
+
+
+class CopiedRows(JsonLinesSource):
+    """Rows that came from an iterable: their lines in the copy are nobody's lines."""
+
+    def place(self, row: int) -> str:
+        return f"{self.name}, row {row + 1}"
 
 
 def copy_bytes(stream: BinaryIO, into: Path) -> Path:

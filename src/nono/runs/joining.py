@@ -19,6 +19,8 @@ from nono.model import Outcome, RequestError, Result
 
 # So many odd lines of a kind are shown; all are counted.
 SHOWN = 5
+# So much of the answer files is in memory at a time.
+WINDOW_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class JoinedAnswers:
         # File, start and end of a row's first line; further lines of a row are rare.
         self._places: dict[int, tuple[int, int, int]] = {}
         self._more: dict[int, list[tuple[int, int, int]]] = {}
+        self._looked_at = 0
 
     def asked(self, row: int) -> bool:
         return self.members is None or bool(self.members[row])
@@ -106,6 +109,7 @@ class JoinedAnswers:
             return []
         number, start, end = place
         lines = [self._files[number][start:end]]
+        self._let_go(end - start)
         for number, start, end in self._more.get(row, ()):
             lines.append(self._files[number][start:end])
         return lines
@@ -125,7 +129,16 @@ class JoinedAnswers:
             line = content[start:end]
             if line and not line.isspace():
                 yield number, len(self._files) - 1, start, end, line
+            self._let_go(end - start)
             start = end + 1
+
+    def _let_go(self, size: int) -> None:
+        """Give back the memory of what was read, now and then: answers are looked at once, and are many."""
+        self._looked_at += size
+        if self._looked_at > WINDOW_BYTES and hasattr(mmap, "MADV_DONTNEED"):
+            for content in self._files:
+                content.madvise(mmap.MADV_DONTNEED)
+            self._looked_at = 0
 
     def put(self, row: int, place: tuple[int, int, int]) -> bool:
         """Note the place of a row's line; False if the row has one already."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +63,7 @@ NOT_SENT = RequestError("not_sent", "no batch with the request has ended yet")
 WAITS = RequestError("waits", "the same request of another row is not settled yet")
 
 
-@dataclass(slots=True)
-class Settled:
+class Settled(msgspec.Struct, gc=False):
     """A row's best outcome so far."""
 
     outcome: Outcome = Outcome.MISSING
