@@ -25,7 +25,7 @@ from typing import Any, Self
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -135,7 +135,16 @@ def _dialect_app(dialect: Dialect, gate: Gate) -> ASGIApp:
     async def refuse(request: Request, error: Exception) -> Response:
         return dialect.refuse(_as_refused(error), request.method, request.url.path)
 
-    handlers: dict[Any, Callable[..., Any]] = {Refused: refuse, HTTPException: refuse, Exception: refuse}
+    async def nobody_listens(request: Request, error: Exception) -> Response:
+        return Response(status_code=400)
+
+    handlers: dict[Any, Callable[..., Any]] = {
+        Refused: refuse,
+        HTTPException: refuse,
+        OSError: refuse,
+        ClientDisconnect: nobody_listens,
+        Exception: refuse,
+    }
     return Guard(Starlette(routes=list(dialect.routes()), exception_handlers=handlers), dialect, gate)
 
 
@@ -146,7 +155,8 @@ def _as_refused(error: Exception) -> Refused:
         case HTTPException():
             return Refused(error.status_code, error.detail, headers=error.headers)
         case OSError():
-            return Refused(507, f"The server's disk refuses: {error.strerror or error}", kind="server_error")
+            log.error("the disk refuses: %s", error)
+            return Refused(507, "The server's disk refuses to write; its log says why.", kind="server_error")
         case _:
             return Refused(500, "The server had an error while processing your request.", kind="server_error")
 
@@ -159,6 +169,8 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) 
     listener = _listen(settings.host, settings.port)
     server = _uvicorn(create_app(settings), on_ready and (lambda: on_ready(_url(listener))))
     server.run(sockets=[listener])
+    if not server.started:
+        raise SettingsError("the server did not start; what it met is above")
 
 
 class LocalServer:
@@ -202,8 +214,8 @@ class LocalServer:
         self._thread = threading.Thread(target=self._run, name="nono-server", daemon=True)
         self._thread.start()
         self._ready.wait()
-        if self._error is not None:
-            raise SettingsError(f"the local server did not start: {self._error}") from self._error
+        if not self._server.started:
+            raise SettingsError(f"the local server did not start: {self._error or 'see the log'}") from self._error
 
     @property
     def openai_base_url(self) -> str:

@@ -24,8 +24,9 @@ from nono.server.lane import ask
 from nono.server.models import Model
 from nono.server.openai_batches import Batches
 from nono.server.openai_endpoints import ENDPOINTS, Endpoint
-from nono.server.openai_files import FILE_BYTES, PART_BYTES, PROTOCOL, Files
+from nono.server.openai_files import FILE_BYTES, PROTOCOL, Files
 from nono.server.openai_lines import answer_line, check_lines, unanswered_line
+from nono.server.openai_uploads import PART_BYTES, Uploads
 from nono.server.openai_wire import error_body, new_file_id, new_id, reply
 from nono.server.records import Batch, File, State
 
@@ -48,6 +49,7 @@ class OpenAI:
         self._core = core
         self._roster = core.roster
         self._files = Files(core)
+        self._uploads = Uploads(core)
         self._batches = Batches(core)
         # Calls that wait for a model must not keep the quick ones from their threads.
         self._callers = anyio.CapacityLimiter(64)
@@ -60,6 +62,7 @@ class OpenAI:
     def routes(self) -> Sequence[BaseRoute]:
         return [
             *self._files.routes(),
+            *self._uploads.routes(),
             *self._batches.routes(),
             Route("/v1/models", self._list_models, methods=["GET"]),
             Route("/v1/models/{name:path}", self._get_model, methods=["GET"]),

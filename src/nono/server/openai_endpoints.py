@@ -16,13 +16,16 @@ from nono.server.models import CHAT, EMBEDDINGS, IMAGES, MODERATIONS
 class Endpoint:
     """One kind of work. `asks` is the model's endpoint behind it; `translation` the module that spells it as a chat.
 
-    `default_model`: the model may be left out (None: it may not).
+    `default_model`: the model may be left out (None: it may not). `required` is the field whose absence validation
+    finds; `counts_inputs`: a batch has a limit of inputs, too.
     """
 
     title: str
     asks: str
     translation: str | None = None
     default_model: str | None = None
+    required: str | None = None
+    counts_inputs: bool = False
 
     def answer(self, body: Mapping[str, Any], ask: Ask) -> tuple[int, dict[str, Any]]:
         """HTTP status and body for one request body."""
@@ -40,9 +43,9 @@ class Endpoint:
 
 
 ENDPOINTS: dict[str, Endpoint] = {
-    "/v1/chat/completions": Endpoint("Chat Completions", CHAT),
+    "/v1/chat/completions": Endpoint("Chat Completions", CHAT, required="messages"),
     "/v1/responses": Endpoint("Responses", CHAT, "nono.server.translate.responses"),
-    "/v1/embeddings": Endpoint("Embeddings", EMBEDDINGS),
+    "/v1/embeddings": Endpoint("Embeddings", EMBEDDINGS, counts_inputs=True),
     "/v1/completions": Endpoint("Completions", CHAT, "nono.server.translate.completions"),
     "/v1/moderations": Endpoint("Moderations", MODERATIONS, default_model="omni-moderation-latest"),
     "/v1/images/generations": Endpoint("Images", IMAGES, default_model="gpt-image-1"),

@@ -156,9 +156,10 @@ class _Check:
                 "body.stream",
             )
         self._check_model(body.get("model"))
-        if self._endpoint.title == "Chat Completions" and body.get("messages") is None:
-            raise Fault("invalid_request", "Messages parameter is required.", "body.messages")
-        if self._endpoint.title == "Embeddings":
+        required = self._endpoint.required
+        if required is not None and body.get(required) is None:
+            raise Fault("invalid_request", f"{required.title()} parameter is required.", f"body.{required}")
+        if self._endpoint.counts_inputs:
             given = body.get("input")
             # A list of numbers is one input: tokens.
             self._inputs += len(given) if isinstance(given, list) and given and not isinstance(given[0], int) else 1
