@@ -165,11 +165,13 @@ class Engine:
         """Start (or, without a pool, take) the steps that are due; returns how many."""
         bench = self.bench
         room = bench.settings.workers - len(self._busy) if pool else 1
+        # Taken before the ledger is read: a step that ends in between has moved its attempt, and the row read is old.
+        busy = frozenset(self._busy)
         started = 0
-        for attempt in self._due(room + len(self._busy)):
+        for attempt in self._due(room + len(busy)):
             if room <= 0 or self._failure is not None:
                 break
-            if attempt.id in self._busy or (attempt.state in SUBMISSIONS and self._gate_is_closed()):
+            if attempt.id in busy or (attempt.state in SUBMISSIONS and self._gate_is_closed()):
                 continue
             started, room = started + 1, room - 1
             if pool is None:
