@@ -134,7 +134,7 @@ class Engine:
                 commit.work.move_run(bench.run, RunState.CANCELLING)
             self._reload()
         if bench.run.state is RunState.CANCELLING:
-            cancelling.cancel_what_can_be(bench, busy=self._busy.keys())
+            cancelling.cancel_what_can_be(bench, busy=frozenset(self._busy))
 
     def _poll_when_due(self) -> None:
         bench = self.bench
