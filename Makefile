@@ -41,5 +41,8 @@ format: setup     ## format the code and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench: setup      ## benchmarks: ratios against peers and limits, measured in the same run
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
 clean:            ## remove what the targets made
 	rm -rf .venv .venv-previous .pytest_cache .mypy_cache .ruff_cache .hypothesis .nono .nono-server

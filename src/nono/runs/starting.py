@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from nono.datasets import Source, open_source
 from nono.errors import InputError
@@ -21,6 +22,8 @@ from nono.runs.run import Run
 from nono.runs.spec import RunSpec, json_schema, provider_and_model, save_plan
 from nono.runs.workspace import Workspace, new_run_id
 
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+LOCAL_POLL_CAP_S = 2.0
 KINDS = ("chat", "embedding", "moderation", "raw")
 
 
@@ -149,7 +152,7 @@ def run(
     spec, provider = make_spec(model=model, prompt=prompt, settings=settings, **words)
     account = provider.account(api_key=api_key, base_url=spec.base_url)
     # The address is part of what the run is: a resumption must find the same batches.
-    spec = replace(spec, base_url=account.base_url)
+    spec = replace(spec, base_url=account.base_url, settings=_for_address(spec.settings, account.base_url))
     workspace = Workspace(home)
     data = open_source(source, format=format)
     fingerprint = spec.fingerprint(data.fingerprint())
@@ -221,6 +224,13 @@ def adopt(
     adopted = Run(workspace, run_id, api_key=api_key)
     adopted.take_over(batch_id)
     return adopted
+
+
+def _for_address(settings: Settings, base_url: str) -> Settings:
+    """Polling a server on this machine costs nobody anything, and a person may be watching."""
+    if urlsplit(base_url).hostname not in LOOPBACK:
+        return settings
+    return replace(settings, poll_cap_s=min(settings.poll_cap_s, LOCAL_POLL_CAP_S))
 
 
 def _cut(source: Source, spec: RunSpec, provider: Provider, folder: RunFolder | None, rows_per_part: int) -> Plan:
