@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,3 +27,16 @@ def serving(tmp_path: Path) -> Iterator[Callable[..., tuple[LocalServer, OpenAI]
             return server, running.enter_context(OpenAI(base_url=server.openai_base_url, api_key=key, max_retries=0))
 
         yield serve
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """URL and process id of `nono serve` in a process of its own."""
+    code = "from nono.cli import main; main()"
+    command = [sys.executable, "-c", code, "serve", "--port", "0", "--data", str(tmp_path / "data")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
+        assert running.stdout is not None
+        found = re.search(r"http://[\d.:]+", running.stdout.readline())
+        assert found is not None
+        yield found.group(), running.pid
+        running.terminate()

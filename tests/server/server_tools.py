@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+import pytest
 from openai.types import Batch
 
 from nono.server.models import CHAT, EMBEDDINGS, IMAGES, MODERATIONS
@@ -132,3 +135,13 @@ def counts(batch: Batch) -> tuple[int, int, int]:
     """total, completed, failed"""
     assert batch.request_counts is not None
     return batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed
+
+
+def peak_mb(pid: int) -> float:
+    """The most memory that a process has ever had."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        pytest.skip("needs /proc")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    assert found is not None
+    return int(found.group(1)) / 1024

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from server_tools import Held, Told, chat_lines, jsonl
+from server_tools import Held, Told, chat_lines, jsonl, peak_mb
 from starlette.datastructures import Headers
 
 import openai
@@ -301,27 +297,6 @@ def test_a_failure_of_the_server_itself_gives_nothing_away(serving: Serving) -> 
 # memory
 
 
-@pytest.fixture
-def process(tmp_path: Path) -> Iterator[tuple[str, int]]:
-    """URL and process id of a server in a process of its own."""
-    code = "from nono.cli import cli; cli()"
-    command = [sys.executable, "-c", code, "serve", "--port", "0", "--data", str(tmp_path / "data")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
-        assert running.stdout is not None
-        found = re.search(r"http://[\d.:]+", running.stdout.readline())
-        assert found is not None
-        yield found.group(), running.pid
-        running.send_signal(signal.SIGTERM)
-
-
-def peak_mb(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found.group(1)) / 1024
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 def test_three_hundred_megabytes_of_anything_cost_little_memory(process: tuple[str, int]) -> None:
     url, pid = process
     httpx2.get(f"{url}/v1/models")

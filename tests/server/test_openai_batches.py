@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from server_tools import Held, Told, answers, chat_line, chat_lines, counts, done, jsonl, reached, submit
+from server_tools import Held, Told, answers, chat_line, chat_lines, counts, done, jsonl, peak_mb, reached, submit
 
 import openai
 from nono.server.app import LocalServer
@@ -485,3 +485,14 @@ def test_unicode_line_separators_in_a_prompt_do_not_split_a_line(serving: Servin
     batch = done(sdk, [line])
     (answer,) = answers(sdk, batch.output_file_id)
     assert answer["response"]["body"]["choices"][0]["message"]["content"] == "a\u2028b\u0085c"
+
+
+def test_a_large_batch_costs_little_memory(process: tuple[str, int]) -> None:
+    url, pid = process
+    with OpenAI(base_url=f"{url}/v1", api_key="local") as sdk:
+        done(sdk, chat_lines(["warm up"]))
+        before = peak_mb(pid)
+        batch = done(sdk, chat_lines(["x" * 3000] * 20_000))
+        assert counts(batch) == (20_000, 20_000, 0)
+    # The input has 63 MB; ids and places of 20,000 requests are 3 MB.
+    assert peak_mb(pid) - before < 25

@@ -195,3 +195,10 @@ def test_a_file_of_another_purpose_cannot_be_a_batchs_input(serving: Serving) ->
     assert batch.errors is not None
     assert batch.errors.data is not None
     assert batch.errors.data[0].code == "invalid_request"
+
+
+def test_a_line_that_is_too_long_is_named_and_the_next_one_read(check: Callable[..., Any]) -> None:
+    long = chat_line("long", "x" * (20 << 20))
+    errors = check([chat_line("a"), long, b"}\n"]).errors
+    assert [(error["code"], error["line"]) for error in errors] == [("invalid_request", 2), ("invalid_json_line", 3)]
+    assert errors[0]["message"] == "This line is longer than the 20971520 bytes that a request may have."

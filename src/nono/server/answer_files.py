@@ -16,8 +16,8 @@ from nono.server.dialect import Kind
 from nono.server.journal import Journal, JournalReader
 
 _BUFFER_BYTES = 1 << 20
-# No request of either protocol may be this long; a longer line is not read into memory.
-LINE_BYTES = 64 << 20
+# As much as a synchronous call may carry; a longer line is not read into memory.
+LINE_BYTES = 20 << 20
 
 
 class AnswerFile:
@@ -93,13 +93,18 @@ def _answer_lines(
 def request_lines(file: BinaryIO) -> Iterator[bytes]:
     """The lines of an input that are not blank; lines end at a line feed and nowhere else.
 
-    A line of more than LINE_BYTES comes as its beginning only, which is no JSON.
+    A line of more than LINE_BYTES comes as its beginning only (see `is_cut`).
     """
-    while line := file.readline(LINE_BYTES):
-        if not line.endswith(b"\n") and len(line) == LINE_BYTES:
+    while line := file.readline(LINE_BYTES + 1):
+        if is_cut(line):
             _skip_line(file)
         if not line.isspace():
             yield line
+
+
+def is_cut(line: bytes) -> bool:
+    """Whether a line is only the beginning of one that is too long."""
+    return len(line) > LINE_BYTES and not line.endswith(b"\n")
 
 
 def _skip_line(file: BinaryIO) -> None:

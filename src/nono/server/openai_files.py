@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from nono.facts import read_facts
+from nono.server.answer_files import is_cut, request_lines
 from nono.server.clock import SECOND_NS
 from nono.server.dialect import Refused
-from nono.server.intake import Received, decode_json, read_form
+from nono.server.intake import Received, read_form
 from nono.server.openai_wire import (
     file_object,
     missing,
@@ -186,16 +188,14 @@ def _expiry_fields(fields: Mapping[str, str]) -> dict[str, Any] | None:
 
 def _check_jsonl(name: str, path: Path) -> None:
     """What the service looks at on upload: the name's ending and the first line."""
-    suffix = Path(name).suffix.lower()
     with path.open("rb") as file:
-        first = file.readline(BATCH_FILE_BYTES)
-        while first and first.isspace():
-            first = file.readline(BATCH_FILE_BYTES)
+        first = next(request_lines(file), b"")
     try:
-        if suffix not in ("", ".jsonl"):
+        if Path(name).suffix.lower() not in ("", ".jsonl"):
             raise ValueError
-        decode_json(first)
-    except ValueError:
+        if not is_cut(first):  # validation will find a line that is too long
+            msgspec.json.decode(first, type=msgspec.Raw)
+    except (ValueError, RecursionError):
         raise Refused(400, "Invalid file format for Batch API. Must be .jsonl") from None
 
 

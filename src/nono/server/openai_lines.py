@@ -10,7 +10,7 @@ from typing import Any
 
 from nono.facts import read_facts
 from nono.model import Usage
-from nono.server.answer_files import request_lines
+from nono.server.answer_files import LINE_BYTES, is_cut, request_lines
 from nono.server.dialect import Answer, Ask, Checked, Why
 from nono.server.intake import decode_json
 from nono.server.openai_endpoints import BATCH_ENDPOINTS, ENDPOINTS
@@ -112,6 +112,8 @@ class _Check:
             )
 
     def _check(self, line: bytes) -> None:
+        if is_cut(line):
+            raise Fault("invalid_request", f"This line is longer than the {LINE_BYTES} bytes that a request may have.")
         try:
             request = decode_json(line)
         except ValueError:
