@@ -59,6 +59,7 @@ STOP_REASONS: dict[str, Exit] = {
     "out_of_quota": Exit.LIMIT,
     "key_refused": Exit.KEY_REFUSED,
     "unclear_submit": Exit.UNCLEAR_SUBMIT,
+    "unavailable": Exit.UNAVAILABLE,
 }
 
 

@@ -7,12 +7,29 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from nono.runs.events import Event, Happened
 from nono.runs.status import RunStatus
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 BAR_CELLS = 40
+# Events that are told beside the view.
+TOLD = {
+    Happened.TROUBLE: "trouble, trying again",
+    Happened.CREATE_UNCLEAR: "a create's answer was lost; asking the provider's list",
+    Happened.ADOPTED: "found the batch of a lost answer",
+    Happened.DOUBLE_CANCELLED: "cancelled a double",
+    Happened.QUARANTINED: "waits for `nono resolve`",
+    Happened.NO_ROOM: "waiting for room",
+    Happened.SPLIT: "split a shard that is too large",
+    Happened.REFUSED: "refused",
+    Happened.UNKNOWN_STATE: "a state this version does not know",
+    Happened.ANSWERS_GONE: "the provider has no answer file any more",
+    Happened.ODD_ANSWERS: "answer lines that fit no request",
+    Happened.RETRY_PLANNED: "sending again",
+    Happened.NOT_CLEANED: "not cleaned up at the provider",
+}
 # Where there is no terminal, a line at most this often, and one whenever a batch changes its state.
 PLAIN_EVERY_S = 30.0
 
@@ -41,6 +58,14 @@ class LiveView:
     ) -> None:
         if self._live is not None:
             self._live.stop()
+
+    def tell(self, event: Event) -> None:
+        """Say what a person may want to act upon: trouble, a refusal, a wait for room."""
+        word = TOLD.get(event.what)
+        if word is None or self._quiet:
+            return
+        detail = ", ".join(f"{name} {value}" for name, value in event.detail.items() if value is not None)
+        self._console.print(f"{word}: {detail}", style="yellow", highlight=False)
 
     def show(self, status: RunStatus) -> None:
         if self._live is not None:

@@ -80,6 +80,7 @@ def follow(run: Run, *, quiet: bool = False, as_json: bool = False, **options: A
     from nono.cli.live import LiveView
 
     with LiveView(quiet=quiet or as_json) as view, _terminate_politely(run) as signals:
+        run.subscribe(view.tell)
         status = run.wait(view.show, **options)
     if as_json:
         click.echo(json.dumps(status.to_dict()))

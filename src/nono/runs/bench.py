@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nono.errors import KeyRefused, NonoError, OutOfQuota
+from nono.errors import KeyRefused, NonoError, NotSent, OutOfQuota
 from nono.exchange import Flow, Send, drive
 from nono.model import RemoteBatch
 from nono.providers import Provider, Task
@@ -31,6 +31,10 @@ T = TypeVar("T")
 
 # One quick repetition inside a step; patience belongs to the ledger's `due_at`, where a crash does not forget it.
 STEP_RETRIES = RetryPolicy(tries=2, cap_s=2.0, longest_hint_s=5.0)
+
+
+# Tries (some 15 s in all) before an address that has never answered is taken for a wrong one.
+TRIES_UNREACHED = 4
 
 
 class RunStops(NonoError):
@@ -86,6 +90,8 @@ class Bench:
     # Batches as last seen, so that a step need not ask again what a poll has just told.
     seen: dict[str, RemoteBatch] = field(default_factory=dict)
     cancel_asked: set[str] = field(default_factory=set)
+    # Whether the provider has answered anything yet.
+    reached: bool = False
     # What the last settling of a part found, by part; made anew when it is not there.
     summaries: dict[int, PartSummary] = field(default_factory=dict)
 
@@ -94,7 +100,9 @@ class Bench:
 
     def perform(self, flow: Flow[T]) -> T:
         """Perform a flow; calls that may be repeated are, once, at once."""
-        return drive(retrying(flow, STEP_RETRIES), self.send, sleep=lambda s: self.clock.wait(s, self.wake))
+        found = drive(retrying(flow, STEP_RETRIES), self.send, sleep=lambda s: self.clock.wait(s, self.wake))
+        self.reached = True
+        return found
 
     @contextmanager
     def commit(self) -> Iterator[Commit]:
@@ -174,8 +182,13 @@ def stop_if_account_is_refused(error: NonoError) -> None:
 
 
 def postpone(bench: Bench, attempt: AttemptRow, step: str, error: NonoError) -> AttemptRow:
-    """Note a passing trouble and try the step again later."""
+    """Note a passing trouble and try the step again later.
+
+    An outage is waited out; an address where nobody has ever answered is more likely a wrong one, and stops the run.
+    """
     stop_if_account_is_refused(error)
+    if isinstance(error, NotSent) and not bench.reached and attempt.tries >= TRIES_UNREACHED:
+        raise RunStops("unavailable", error.message) from error
     wait_s = backoff_s(attempt.tries, getattr(error, "retry_after_s", None))
     with bench.commit() as commit:
         after = commit.keep(attempt, due_in_s=wait_s, tries=attempt.tries + 1)

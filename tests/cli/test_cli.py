@@ -1,0 +1,233 @@
+"""The command line, as a shell sees it: data on stdout, talk on stderr, documented exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROWS = "id,text\na,I loved it\nb,Never again\nc,It is a chair\n"
+ASK = ["-p", "Sentiment of: {{ text }}", "-m", "openai/gpt-4o-mini"]
+
+
+class Shell:
+    """Runs `nono` in a folder of its own, against the local server."""
+
+    def __init__(self, folder: Path, server: Any) -> None:
+        self.folder = folder
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "NO_PROXY": "127.0.0.1",
+            "OPENAI_BASE_URL": server.openai_base_url,
+            "OPENAI_API_KEY": "local",
+        }
+        (folder / "rows.csv").write_text(ROWS)
+
+    def __call__(self, *words: str, stdin: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in (self.environment | variables).items() if value}
+        return subprocess.run(
+            [sys.executable, "-m", "nono.cli", *words],
+            cwd=self.folder,
+            env=environment,
+            input=stdin if stdin is not None else "",
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+
+@pytest.fixture
+def nono(tmp_path: Path, server: Any) -> Shell:
+    folder = tmp_path / "shell"
+    folder.mkdir()
+    return Shell(folder, server)
+
+
+def test_a_run_writes_one_outcome_per_row_in_order(nono: Shell) -> None:
+    done = nono("run", "rows.csv", *ASK, "--id", "id", "-o", "out.csv")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    lines = (nono.folder / "out.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["id", "a", "b", "c"]
+    assert all(",succeeded," in line for line in lines[1:])
+
+
+def test_results_go_to_stdout_with_a_dash(nono: Shell) -> None:
+    done = nono("run", "rows.csv", *ASK, "-q", "-o", "-")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["text"] for row in rows] == ["I loved it", "Never again", "It is a chair"]
+
+
+def test_rows_come_from_stdin_with_a_dash(nono: Shell) -> None:
+    done = nono("run", "-", *ASK, "-q", "-o", "-", stdin=ROWS)
+    assert len(done.stdout.splitlines()) == 3, done.stderr
+
+
+def test_the_same_line_again_finds_the_same_run_and_sends_nothing(nono: Shell) -> None:
+    first = nono("run", "rows.csv", *ASK, "--json")
+    again = nono("run", "rows.csv", *ASK)
+    assert first.returncode == again.returncode == 0
+    assert f"run {json.loads(first.stdout)['id']} is found again" in again.stderr
+    assert len(json.loads(nono("ls", "--json").stdout)) == 1
+
+
+def test_new_starts_the_same_run_anew(nono: Shell) -> None:
+    nono("run", "rows.csv", *ASK)
+    nono("run", "rows.csv", *ASK, "--new")
+    assert len(json.loads(nono("ls", "--json").stdout)) == 2
+
+
+def test_rows_without_an_answer_make_exit_code_three(nono: Shell) -> None:
+    (nono.folder / "bad.csv").write_text("text\nfine\n[[nono:error 400 context_length_exceeded]]\n")
+    done = nono("run", "bad.csv", "-p", "{{ text }}", "-m", "openai/gpt-4o-mini", "-o", "out.jsonl")
+    assert done.returncode == 3
+    assert "next: nono errors" in done.stderr
+    outcomes = [json.loads(line)["outcome"] for line in (nono.folder / "out.jsonl").read_text().splitlines()]
+    assert outcomes == ["succeeded", "errored"]
+    groups = json.loads(nono("errors", "--json").stdout)
+    assert [(group["code"], group["count"]) for group in groups] == [("context_length_exceeded", 1)]
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "code", "said"),
+    [
+        (["run"], {}, 2, "Missing argument"),
+        (["run", "rows.csv", *ASK, "--max-attempts", "many"], {}, 2, "not a valid integer"),
+        (["run", "rows.csv", *ASK], {"OPENAI_API_KEY": ""}, 4, "OPENAI_API_KEY"),
+        (["run", "rows.csv", "-p", "{{ txt }}", "-m", "openai/m"], {}, 9, "did you mean 'text'"),
+        (["run", "nothere.csv", *ASK], {}, 9, "nothere.csv"),
+        (["run", "rows.csv", "-p", "x", "-m", "gpt-4o-mini"], {}, 9, "openai/gpt-4o-mini"),
+        (["run", "rows.csv", "-p", "x", "-m", "acme/m"], {}, 9, "acme"),
+        (["status", "nosuchrun"], {}, 9, "nosuchrun"),
+        (["cancel", "x"], {}, 9, "x"),
+    ],
+)
+def test_an_error_is_one_line_with_a_hint_and_the_documented_code(
+    nono: Shell, words: list[str], variables: dict[str, str], code: int, said: str
+) -> None:
+    done = nono(*words, **variables)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_plan_tells_rows_batches_and_a_range_of_cost_and_sends_nothing(nono: Shell, server: Any) -> None:
+    done = nono("plan", "rows.csv", *ASK, "--json")
+    plan = json.loads(done.stdout)
+    assert (plan["rows"], plan["requests"], plan["batches"]) == (3, 3, 1)
+    assert 0 < plan["low_usd"] < plan["high_usd"]
+    assert "genai-prices" in plan["price_source"]
+    assert not (nono.folder / ".nono").exists()
+
+
+def test_a_model_without_a_known_price_says_so(nono: Shell) -> None:
+    done = nono("plan", "rows.csv", "-p", "{{ text }}", "-m", "openai/my-own-model")
+    assert "cost unknown" in done.stdout
+
+
+def test_check_needs_neither_key_nor_network(nono: Shell) -> None:
+    done = nono("check", "rows.csv", *ASK, OPENAI_API_KEY="", OPENAI_BASE_URL="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_detached_run_is_finished_by_watch(nono: Shell) -> None:
+    left = nono("run", "rows.csv", *ASK, "--detach", "-q")
+    assert left.returncode in (0, 8), left.stderr
+    watched = nono("watch", left.stdout.strip())
+    assert watched.returncode == 0, watched.stderr
+    assert json.loads(nono("status", "--json").stdout)["succeeded"] == 3
+
+
+def test_a_row_is_shown_by_its_id_or_its_number(nono: Shell) -> None:
+    run = json.loads(nono("run", "rows.csv", *ASK, "--id", "id", "--json").stdout)["id"]
+    assert json.loads(nono("show", run, "b", "--json").stdout)["text"] == "Never again"
+    assert json.loads(nono("show", run, "2", "--json").stdout)["custom_id"] == "c"
+
+
+def test_a_run_is_found_by_its_name_and_by_the_beginning_of_its_id(nono: Shell) -> None:
+    run = json.loads(nono("run", "rows.csv", *ASK, "--name", "nightly", "--json").stdout)["id"]
+    for name in ("nightly", run, run[:5]):
+        assert json.loads(nono("status", name, "--json").stdout)["id"] == run
+
+
+def test_money_is_listed_per_run(nono: Shell) -> None:
+    nono("run", "rows.csv", *ASK)
+    (row,) = json.loads(nono("cost", "--json").stdout)
+    assert row["input_tokens"] > 0
+    assert row["cost_usd"] > 0
+
+
+def test_purge_forgets_a_run_after_a_yes(nono: Shell) -> None:
+    run = json.loads(nono("run", "rows.csv", *ASK, "--json").stdout)["id"]
+    refused = nono("purge", run)
+    assert refused.returncode == 2
+    assert "--yes" in refused.stderr
+    assert nono("purge", run, "--yes").returncode == 0
+    assert json.loads(nono("ls", "--json").stdout) == []
+    assert not list((nono.folder / ".nono" / "runs").iterdir())
+
+
+def test_gc_keeps_results(nono: Shell) -> None:
+    run = json.loads(nono("run", "rows.csv", *ASK, "--json").stdout)["id"]
+    freed = json.loads(nono("gc", "--yes", "--json").stdout)["freed_bytes"]
+    assert freed > 0
+    assert len(nono("export", run, "-o", "-").stdout.splitlines()) == 3
+
+
+def test_orphans_are_batches_with_our_mark_that_no_run_knows(nono: Shell) -> None:
+    run = json.loads(nono("run", "rows.csv", *ASK, "--provider-files", "keep", "--json").stdout)["id"]
+    assert json.loads(nono("gc", "--orphans", "-m", "openai", "--json").stdout) == []
+    nono("purge", run, "--yes")
+    (orphan,) = json.loads(nono("gc", "--orphans", "-m", "openai", "--json").stdout)
+    assert orphan["tag"].startswith(f"nono-{run}-")
+
+
+def test_the_key_is_in_nothing_that_is_written_or_printed(nono: Shell) -> None:
+    canary = "sk-canary-0123456789"
+    printed = ""
+    for words in (
+        ["run", "rows.csv", *ASK],
+        ["status"],
+        ["doctor"],
+        ["ls", "--json"],
+        ["run", "rows.csv", "-p", "{{ x"],
+    ):
+        done = nono(*words, OPENAI_API_KEY=canary)
+        printed += done.stdout + done.stderr
+    assert canary not in printed
+    for path in nono.folder.rglob("*"):
+        if path.is_file():
+            assert canary.encode() not in path.read_bytes(), path
+
+
+def test_an_env_file_gives_keys_and_is_never_a_flag(nono: Shell) -> None:
+    (nono.folder / "keys.env").write_text("# mine\nexport OPENAI_API_KEY='from-file'\n")
+    done = nono("run", "rows.csv", *ASK, "--env-file", "keys.env", OPENAI_API_KEY="")
+    assert done.returncode == 0, done.stderr
+
+
+def test_another_account_is_told_apart_instead_of_finding_nothing(nono: Shell) -> None:
+    run = json.loads(nono("run", "rows.csv", *ASK, "--json").stdout)["id"]
+    done = nono("resume", run, OPENAI_API_KEY="another")
+    assert done.returncode == 2
+    assert "belongs to another account" in done.stderr
+
+
+def test_shell_completion_is_there(nono: Shell) -> None:
+    done = nono("--version", _NONO_COMPLETE="")
+    assert done.stdout.startswith("nono 0.")
+    completed = subprocess.run(
+        [Path(sys.executable).parent / "nono"],
+        env=nono.environment | {"_NONO_COMPLETE": "bash_source"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "complete" in completed.stdout
