@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nono.runs import duplicates
 from nono.runs.duplicates import KeyHashes
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from([f"key {n}" for n in range(40)]), max_size=10)))
 def test_exactly_the_keys_that_repeat_are_found(batches: list[list[str]]) -> None:
     keys = [key for batch in batches for key in batch]

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nono.datasets import DictBatch, open_source
@@ -45,6 +45,7 @@ def _lines(provider: str, task: Task, template: str | None, rows: list[dict[str,
     return list(made.lines)
 
 
+@settings(deadline=None)
 @given(st.lists(_TEXTS))
 def test_many_texts_are_escaped_as_each_of_them(texts: list[str]) -> None:
     assert escape(texts) == [msgspec.json.encode(text)[1:-1] for text in texts]
@@ -61,6 +62,7 @@ def test_the_cut_between_texts_is_found_among_look_alikes() -> None:
 
 @pytest.mark.parametrize("provider", ["openai", "gemini"])
 @pytest.mark.parametrize("kind", ["chat", "embedding"])
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_spliced_line_is_the_line_that_encoding_gives(provider: str, kind: str, data: st.DataObject) -> None:
     custom_id = data.draw(_TEXTS.filter(bool))

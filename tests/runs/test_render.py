@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nono.errors import InputError
@@ -51,6 +51,7 @@ _SLOTS = st.tuples(
 _LITERALS = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="{}"), max_size=8)
 
 
+@settings(deadline=None)
 @given(pieces=st.lists(st.one_of(_LITERALS, _SLOTS.map(lambda one: one[0])), max_size=6), a=_VALUES, b=_VALUES)
 def test_the_pieces_of_a_simple_template_give_its_text(pieces: list[str], a: Any, b: Any) -> None:
     prompt = compile_prompt("".join(pieces))

@@ -10,18 +10,18 @@ from nono.errors import InputError
 from nono.jsonl import BadLine, decode, read_lines
 from nono.providers import Provider, Task
 
-_MARK = "nono-body-5d20c7e1-mark"
-
 
 def requests_of(path: Path, provider: Provider, task: Task) -> tuple[list[dict[str, Any]], str]:
     """The requests of an input file as rows (`custom_id`, `body`), and their endpoint.
 
     Raises InputError, naming the line, for one that is not a request line of the provider.
     """
-    probe = replace(task, endpoint=task.endpoint or provider.endpoint_for(replace(task, kind="chat")))
-    shape = provider.request_line(_MARK, probe, {_MARK: _MARK})
+    chat = replace(task, kind="chat", endpoint=None)
+    probe = replace(chat, endpoint=provider.endpoint_for(chat))
+    # Any line of the provider's shows the shape of them all.
+    shape = provider.request_line("some id", probe, provider.request_body(probe, "some text"))
     id_key = provider.id_key
-    body_key = next(key for key, value in shape.items() if isinstance(value, dict) and _MARK in value)
+    body_key = next(key for key, value in shape.items() if isinstance(value, dict))
     endpoint_key = next((key for key, value in shape.items() if value == probe.endpoint), None)
     rows: list[dict[str, Any]] = []
     endpoints: set[str] = set()
