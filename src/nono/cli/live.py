@@ -65,7 +65,7 @@ class LiveView:
         if word is None or self._quiet:
             return
         detail = ", ".join(f"{name} {value}" for name, value in event.detail.items() if value is not None)
-        self._console.print(f"{word}: {detail}", style="yellow", highlight=False)
+        self._console.print(f"{word}: {detail}", style="yellow", highlight=False, soft_wrap=True)
 
     def show(self, status: RunStatus) -> None:
         if self._live is not None:

@@ -36,8 +36,8 @@ STEPS: dict[AttemptState, Step] = {
 SUBMISSIONS = frozenset({AttemptState.PLANNED, AttemptState.UPLOADED})
 # Nothing of the run is at work at the provider and nothing is on its way there.
 AT_REST = FINAL | {AttemptState.QUARANTINE}
-# Reasons that leave nothing to harvest with: the key does not open the account.
-AT_ONCE = frozenset({"key_refused"})
+# Reasons that leave nothing to harvest with: the key does not open the account, or nobody is there.
+AT_ONCE = frozenset({"key_refused", "unavailable"})
 
 
 class Engine:
@@ -51,7 +51,10 @@ class Engine:
         self._stop: RunStops | None = None
         self._closed_until = 0
         self._closed_for = ""
-        self._next_poll_at = 0
+        # Attempts whose step stopped the run: taking it again in this stretch of work would stop it again.
+        self._held: set[int] = set()
+        self._polled_at = 0
+        self._poll_after_s = 0.0
         self._poll_failures = 0
         self._leaving = False
 
@@ -62,7 +65,7 @@ class Engine:
 
     def poll_now(self) -> None:
         """Look at the provider's list at once."""
-        self._next_poll_at = 0
+        self._poll_after_s = 0.0
         self.bench.wake.set()
 
     def work(self, *, until_submitted: bool = False) -> RunState:
@@ -75,8 +78,11 @@ class Engine:
         pool = ThreadPoolExecutor(bench.settings.workers) if bench.settings.workers else None
         try:
             self._begin()
-            while not self._leaving:
+            while True:
+                # Cleared before anything is looked at: what happens from here on ends the wait below.
                 bench.wake.clear()
+                if self._leaving or (self._stop is not None and self._stop.reason in AT_ONCE):
+                    break
                 self._ownership.renew()
                 self._heed_wish()
                 self._poll_when_due()
@@ -88,8 +94,6 @@ class Engine:
                     if self._busy:
                         bench.clock.wait(self._idle_s(), bench.wake)
                     continue
-                if self._stop is not None and self._stop.reason in AT_ONCE:
-                    break
                 if self._at_rest() or (until_submitted and self._all_sent()):
                     if until_submitted and not self._at_rest():
                         break
@@ -107,11 +111,13 @@ class Engine:
     # --- the parts of the loop ---
 
     def _begin(self) -> None:
-        bench = self.bench
-        if bench.run.state in (RunState.STOPPED, RunState.FINISHED, RunState.CANCELLED):
+        bench, run = self.bench, self.bench.run
+        if run.state in (RunState.STOPPED, RunState.FINISHED, RunState.CANCELLED):
             with bench.commit() as commit:
-                commit.work.move_run(bench.run, RunState.RUNNING)
-                commit.work.set_wish(bench.run.id, None)
+                commit.work.move_run(run, RunState.RUNNING)
+                # Wishes of yesterday are forgotten, but who cancels a stopped run does not want it to go on.
+                if run.wish != "cancel" or run.state is not RunState.STOPPED:
+                    commit.work.set_wish(run.id, None)
             self._reload()
         with bench.commit() as commit:
             commit.event(Happened.RUN_STARTED, owner=bench.run.owner, epoch=bench.run.epoch)
@@ -139,7 +145,8 @@ class Engine:
     def _poll_when_due(self) -> None:
         bench = self.bench
         now = bench.now()
-        if now < self._next_poll_at:
+        # A clock that was set back must not put the next poll off.
+        if 0 <= now - self._polled_at < self._poll_after_s * 1000:
             return
         at_work = bench.ledger.attempts_at_work(bench.run.id)
         if not at_work:
@@ -152,14 +159,14 @@ class Engine:
         except NonoError as error:
             self._poll_failures += 1
             wait_s = backoff_s(self._poll_failures, getattr(error, "retry_after_s", None))
-            self._next_poll_at = now + int(wait_s * 1000)
+            self._polled_at, self._poll_after_s = now, wait_s
             with bench.commit() as commit:
                 commit.event(Happened.TROUBLE, step="poll", error=error.message, wait_s=wait_s)
             return
         if len(bench.ledger.attempts_at_work(bench.run.id)) < len(at_work):
             self._closed_until = 0  # room has come
         youngest = max(attempt.created_at or 0 for attempt in at_work)
-        self._next_poll_at = bench.now() + int(poll_interval_s(bench, (now - youngest) / 1000) * 1000)
+        self._polled_at, self._poll_after_s = bench.now(), poll_interval_s(bench, (now - youngest) / 1000)
 
     def _start_steps(self, pool: ThreadPoolExecutor | None) -> int:
         """Start (or, without a pool, take) the steps that are due; returns how many."""
@@ -196,6 +203,7 @@ class Engine:
             verdict = STEPS[attempt.state](self.bench, attempt)
         except RunStops as stop:
             self._stop = self._stop or stop
+            self._held.add(attempt.id)
         except BaseException as failure:
             self._failure = self._failure or failure
         else:
@@ -215,12 +223,14 @@ class Engine:
         self.bench.wake.set()
 
     def _at_rest(self) -> bool:
-        counts = self.bench.ledger.state_counts(self.bench.run.id)
-        return all(count.state in AT_REST or self._held(count.state) for count in counts)
-
-    def _held(self, state: AttemptState) -> bool:
-        """Unsent work does not keep a run going that has to stop."""
-        return self._stop is not None and state in SUBMISSIONS
+        if self._stop is None:
+            counts = self.bench.ledger.state_counts(self.bench.run.id)
+            return all(count.state in AT_REST for count in counts)
+        # Unsent work does not keep a run going that has to stop, nor does the step that stopped it.
+        return all(
+            attempt.state in AT_REST | SUBMISSIONS or attempt.id in self._held
+            for attempt in self.bench.ledger.attempts(self.bench.run.id)
+        )
 
     def _all_sent(self) -> bool:
         counts = self.bench.ledger.state_counts(self.bench.run.id)
@@ -246,7 +256,7 @@ class Engine:
         if self._closed_until > now:
             instants.append(self._closed_until)
         if bench.ledger.attempts_at_work(bench.run.id):
-            instants.append(self._next_poll_at)
+            instants.append(self._polled_at + int(self._poll_after_s * 1000))
         return max(0.0, (min(instants) - now) / 1000)
 
     def _end(self) -> RunState:
