@@ -22,7 +22,7 @@ from nono.server.clock import HandClock
 from openai import OpenAI
 
 SCRIPT = Path(__file__).parent / "counting_server.py"
-REQUESTS = 1_500
+REQUESTS = 1_000
 WAIT_S = 30.0
 
 
@@ -64,7 +64,7 @@ def test_a_server_that_is_killed_again_and_again_runs_no_finished_request_twice(
     counted = Counted(tmp_path, slots)
     prompts = [f"{n:05}" for n in range(REQUESTS)]
     chance = random.Random(seed)
-    kills = 4
+    kills = 3
     with counted.running() as (sdk, process):
         batch = submit(sdk, chat_lines(prompts))
         counted.wait_for(chance.randrange(1, REQUESTS // 4))

@@ -64,7 +64,7 @@ class Settings:
     embedding_model: str | Model | None = None
     key: Secret | None = None
     hosts: tuple[str, ...] = ()
-    calls: int = 64
+    calls: int = 256
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -99,8 +99,8 @@ def create_app(settings: Settings) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        work.start()
         try:
+            work.start()
             yield
         finally:
             work.stop()
@@ -188,7 +188,7 @@ class LocalServer:
         api_key: str | None = None,
         port: int = 0,
         clock: Clock | None = None,
-        calls: int = 64,
+        calls: int = 256,
     ) -> None:
         self._temporary = None if data else tempfile.TemporaryDirectory(prefix="nono-server-")
         self.data = data or Path(self._temporary.name if self._temporary else "")

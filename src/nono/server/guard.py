@@ -36,12 +36,12 @@ class Gate:
     hosts: frozenset[str] = LOOPBACK_HOSTS
     any_address: bool = False
     key: Secret | None = None
-    calls: int = 64
+    calls: int = 256
     body_pause_s: float = 60.0
     inside: int = field(default=0, init=False)
 
 
-def gate_for(host: str, *, also: Iterable[str] = (), key: Secret | None = None, calls: int = 64) -> Gate:
+def gate_for(host: str, *, also: Iterable[str] = (), key: Secret | None = None, calls: int = 256) -> Gate:
     """The rules for a server bound to `host`. Bound to every interface it is also served under any IP address: a name
     can be rebound by an attacker, an address cannot."""
     return Gate(
