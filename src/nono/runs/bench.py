@@ -92,11 +92,20 @@ class Bench:
     cancel_asked: set[str] = field(default_factory=set)
     # Whether the provider has answered anything yet.
     reached: bool = False
+    # How old an attempt's state was when this process first asked, and when that was by the clock that does not jump.
+    ages: dict[tuple[int, AttemptState, int], tuple[float, float]] = field(default_factory=dict)
     # What the last settling of a part found, by part; made anew when it is not there.
     summaries: dict[int, PartSummary] = field(default_factory=dict)
 
     def now(self) -> int:
         return self.clock.now_ms()
+
+    def age_s(self, attempt: AttemptRow) -> float:
+        """How long an attempt has been in its state; a clock that jumps forward makes nothing older."""
+        elapsed_s = self.clock.elapsed_s()
+        wall_s = max(0.0, (self.now() - attempt.since) / 1000)
+        first_s, asked_s = self.ages.setdefault((attempt.id, attempt.state, attempt.since), (wall_s, elapsed_s))
+        return first_s + elapsed_s - asked_s
 
     def perform(self, flow: Flow[T]) -> T:
         """Perform a flow; calls that may be repeated are, once, at once."""
@@ -160,7 +169,10 @@ class Commit:
 
     def keep(self, attempt: AttemptRow, *, due_in_s: float, **changes: Any) -> AttemptRow:
         """Leave an attempt where it is, due later."""
-        after = replace(attempt, due_at=self.bench.now() + int(due_in_s * 1000), **changes)
+        now = self.bench.now()
+        # An entry that lies in the future was made before the clock was set back.
+        changes = {"since": min(attempt.since, now), "due_at": now + int(due_in_s * 1000)} | changes
+        after = replace(attempt, **changes)
         self.work.save_attempt(attempt, after)
         return after
 

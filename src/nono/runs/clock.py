@@ -12,6 +12,10 @@ class Clock(Protocol):
         """Milliseconds since 1970 (UTC)."""
         ...
 
+    def elapsed_s(self) -> float:
+        """Seconds since some instant; never set back, never set forward."""
+        ...
+
     def wait(self, seconds: float, wake: threading.Event) -> None:
         """Wait, or until `wake` is set."""
         ...
@@ -22,6 +26,9 @@ class SystemClock:
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
+
+    def elapsed_s(self) -> float:
+        return time.monotonic()
 
     def wait(self, seconds: float, wake: threading.Event) -> None:
         wake.wait(max(0.0, seconds))

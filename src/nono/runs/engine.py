@@ -49,7 +49,8 @@ class Engine:
         self._busy: dict[int, Future[None]] = {}
         self._failure: BaseException | None = None
         self._stop: RunStops | None = None
-        self._closed_until = 0
+        self._closed_at = 0
+        self._closed_s = 0.0
         self._closed_for = ""
         # Attempts whose step stopped the run: taking it again in this stretch of work would stop it again.
         self._held: set[int] = set()
@@ -164,7 +165,7 @@ class Engine:
                 commit.event(Happened.TROUBLE, step="poll", error=error.message, wait_s=wait_s)
             return
         if len(bench.ledger.attempts_at_work(bench.run.id)) < len(at_work):
-            self._closed_until = 0  # room has come
+            self._closed_s = 0.0  # room has come
         youngest = max(attempt.created_at or 0 for attempt in at_work)
         self._polled_at, self._poll_after_s = bench.now(), poll_interval_s(bench, (now - youngest) / 1000)
 
@@ -175,10 +176,10 @@ class Engine:
         # Taken before the ledger is read: a step that ends in between has moved its attempt, and the row read is old.
         busy = frozenset(self._busy)
         started = 0
-        for attempt in self._due(room + len(busy)):
+        for attempt in self._due(room + len(busy | self._held)):
             if room <= 0 or self._failure is not None:
                 break
-            if attempt.id in busy or (attempt.state in SUBMISSIONS and self._gate_is_closed()):
+            if attempt.id in busy | self._held or (attempt.state in SUBMISSIONS and self._gate_is_closed()):
                 continue
             started, room = started + 1, room - 1
             if pool is None:
@@ -196,14 +197,15 @@ class Engine:
         return due
 
     def _gate_is_closed(self) -> bool:
-        return self._stop is not None or self.bench.now() < self._closed_until
+        return self._stop is not None or 0 <= self.bench.now() - self._closed_at < self._closed_s * 1000
 
     def _take(self, attempt: AttemptRow) -> None:
         try:
             verdict = STEPS[attempt.state](self.bench, attempt)
         except RunStops as stop:
             self._stop = self._stop or stop
-            self._held.add(attempt.id)
+            if self.bench.ledger.attempt(attempt.id).state is attempt.state:
+                self._held.add(attempt.id)
         except BaseException as failure:
             self._failure = self._failure or failure
         else:
@@ -212,7 +214,7 @@ class Engine:
 
     def _close_gate(self, wait: admission.Wait) -> None:
         bench = self.bench
-        self._closed_until = bench.now() + int(wait.seconds * 1000)
+        self._closed_at, self._closed_s = bench.now(), wait.seconds
         if wait.reason != self._closed_for:
             self._closed_for = wait.reason
             with bench.commit() as commit:
@@ -253,8 +255,9 @@ class Engine:
         due_at = bench.ledger.next_due_at(bench.run.id, now)
         if due_at is not None:
             instants.append(due_at)
-        if self._closed_until > now:
-            instants.append(self._closed_until)
+        opens_at = self._closed_at + int(self._closed_s * 1000)
+        if opens_at > now:
+            instants.append(opens_at)
         if bench.ledger.attempts_at_work(bench.run.id):
             instants.append(self._polled_at + int(self._poll_after_s * 1000))
         return max(0.0, (min(instants) - now) / 1000)

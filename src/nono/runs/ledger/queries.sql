@@ -103,14 +103,15 @@ SELECT * FROM attempts WHERE run_id = :run_id ORDER BY id;
 SELECT * FROM attempts WHERE run_id = :run_id AND state = 'created' ORDER BY id;
 
 -- name: due_attempts
--- What may take its next step now; the most advanced first: harvesting comes before spending.
-SELECT * FROM attempts WHERE run_id = :run_id AND due_at <= :now
+-- What may take its next step now; the most advanced first: harvesting comes before spending. What was entered in the
+-- future was entered before the clock was set back: it does not wait for that day to come again.
+SELECT * FROM attempts WHERE run_id = :run_id AND (due_at <= :now OR since > :now)
     AND state IN ('file_intent', 'create_intent', 'reconcile', 'fence', 'fenced', 'ended', 'fetched', 'verified')
 ORDER BY state IN ('ended', 'fetched') DESC, id LIMIT :limit;
 
 -- name: due_submissions
 -- What waits to be sent, in order: uploaded files before new ones.
-SELECT * FROM attempts WHERE run_id = :run_id AND due_at <= :now AND state IN ('planned', 'uploaded')
+SELECT * FROM attempts WHERE run_id = :run_id AND (due_at <= :now OR since > :now) AND state IN ('planned', 'uploaded')
 ORDER BY state DESC, id LIMIT :limit;
 
 -- name: next_due_at
@@ -148,9 +149,12 @@ SELECT COUNT(*) AS batches, COALESCE(SUM(a.done_requests), 0) AS done_requests,
 FROM attempts a JOIN shards s ON s.id = a.shard_id WHERE a.run_id = :run_id AND a.state = 'created';
 
 -- name: committed_cost
--- Estimates of everything that may have been billed and is not yet in a settled part's actual cost.
+-- Estimates of everything that may have been billed and is not yet in a settled part's actual cost: what is under way,
+-- and what is answered while another half of its part is not.
 SELECT COALESCE(SUM(s.cost_usd), 0) FROM attempts a JOIN shards s ON s.id = a.shard_id
-WHERE a.run_id = :run_id AND a.state IN ({committed_states});
+WHERE a.run_id = :run_id AND (a.state IN ({committed_states}) OR (a.state IN ({answered_states}) AND EXISTS (
+    SELECT 1 FROM shard_parts sp JOIN parts p ON p.run_id = a.run_id AND p.no = sp.part_no
+    WHERE sp.shard_id = a.shard_id AND p.settled = 0)));
 
 -- name: enqueued_tokens
 -- Estimated tokens of what is at work for an account and model, over all runs, and of what is already on its way there
