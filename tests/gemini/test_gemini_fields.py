@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from google.genai import types
 
-from nono.providers.gemini.fields import MESSAGES, find_misplaced
+from nono.providers.gemini.fields import MESSAGES, find_misplaced, in_camel_case
 from nono.providers.gemini.requests import camel
 
 # Fields that the SDK itself refuses to send to the Developer API, or keeps for its own client.
@@ -34,6 +34,15 @@ TYPES = {
     "ThinkingConfig": types.ThinkingConfig,
     "ImageConfig": types.ImageConfig,
     "EmbedContentConfig": types.EmbedContentConfig,
+    "FunctionCall": types.FunctionCall,
+    "FunctionResponse": types.FunctionResponse,
+    "FunctionDeclaration": types.FunctionDeclaration,
+    "FunctionCallingConfig": types.FunctionCallingConfig,
+    "RetrievalConfig": types.RetrievalConfig,
+    "ExecutableCode": types.ExecutableCode,
+    "CodeExecutionResult": types.CodeExecutionResult,
+    "VideoMetadata": types.VideoMetadata,
+    "Schema": types.Schema,
 }
 
 
@@ -66,3 +75,30 @@ def test_both_spellings_of_a_field_are_one_field() -> None:
 
 def test_null_is_as_good_as_nothing() -> None:
     assert find_misplaced({"contents": [], "systemInstruction": None, "tools": None}) is None
+
+
+def test_a_field_inside_a_schema_is_looked_at_and_a_property_may_have_any_name() -> None:
+    def asking(schema: object) -> dict[str, object]:
+        return {"contents": [], "generation_config": {"response_schema": schema}}
+
+    assert find_misplaced(asking({"type": "OBJECT", "properties": {"my_name": {"type": "STRING"}}})) is None
+    assert "'oneOf' in generation_config.response_schema.properties.x" in str(
+        find_misplaced(asking({"properties": {"x": {"oneOf": []}}}))
+    )
+
+
+def test_names_are_written_in_camel_case_where_they_are_the_services() -> None:
+    request = {
+        "contents": [{"parts": [{"function_call": {"name": "f", "args": {"my_arg": None}}}], "role": None}],
+        "generation_config": {
+            "max_output_tokens": 3,
+            "response_schema": {"properties": {"my_name": {"any_of": [{"min_items": "1"}]}}},
+        },
+    }
+    assert in_camel_case(request) == {
+        "contents": [{"parts": [{"functionCall": {"name": "f", "args": {"my_arg": None}}}]}],
+        "generationConfig": {
+            "maxOutputTokens": 3,
+            "responseSchema": {"properties": {"my_name": {"anyOf": [{"minItems": "1"}]}}},
+        },
+    }

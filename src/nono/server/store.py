@@ -179,6 +179,15 @@ class Store:
         if not target.exists():
             os.link(self.blob(file.token), target)
 
+    def take_input(self, batch: Batch, token: str) -> None:
+        """Make the bytes under `incoming(token)` the batch's input."""
+        folder = self.work_folder(batch)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with self.incoming(token).open("rb+") as file:
+            os.fsync(file.fileno())
+        self.incoming(token).replace(folder / "input.jsonl")
+        sync_folder(folder)
+
     def add_batch(self, batch: Batch) -> Batch:
         batch = replace(batch, updated_ns=batch.created_ns, moved_ns={batch.state: batch.created_ns})
         with self._db.transaction():

@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# message → field → the message of the field (with [] for a list of them), or None where anything may stand.
+# message → field → the message of the field (with [] for a list of them, {} for an object of them), or None where
+# anything may stand.
 MESSAGES: dict[str, dict[str, str | None]] = {
     "GenerateContentRequest": {
         "model": None,
@@ -44,13 +45,13 @@ MESSAGES: dict[str, dict[str, str | None]] = {
         "text": None,
         "inlineData": "Blob",
         "fileData": "FileData",
-        "functionCall": None,
-        "functionResponse": None,
-        "executableCode": None,
-        "codeExecutionResult": None,
+        "functionCall": "FunctionCall",
+        "functionResponse": "FunctionResponse",
+        "executableCode": "ExecutableCode",
+        "codeExecutionResult": "CodeExecutionResult",
         "toolCall": None,
         "toolResponse": None,
-        "videoMetadata": None,
+        "videoMetadata": "VideoMetadata",
         "mediaResolution": None,
         "partMetadata": None,
         "mediaProcessing": None,
@@ -64,20 +65,38 @@ MESSAGES: dict[str, dict[str, str | None]] = {
     },
     "Blob": dict.fromkeys(("mimeType", "data", "displayName")),
     "FileData": dict.fromkeys(("mimeType", "fileUri", "displayName")),
-    "Tool": dict.fromkeys(
-        (
-            "functionDeclarations",
-            "googleSearch",
-            "googleSearchRetrieval",
-            "codeExecution",
-            "urlContext",
-            "fileSearch",
-            "computerUse",
-            "googleMaps",
-            "mcpServers",
-        )
-    ),
-    "ToolConfig": dict.fromkeys(("functionCallingConfig", "retrievalConfig", "includeServerSideToolInvocations")),
+    "FunctionCall": dict.fromkeys(("id", "name", "args", "partialArgs", "willContinue")),
+    "FunctionResponse": dict.fromkeys(("id", "name", "response", "parts", "willContinue", "scheduling")),
+    "ExecutableCode": dict.fromkeys(("id", "language", "code")),
+    "CodeExecutionResult": dict.fromkeys(("id", "outcome", "output")),
+    "VideoMetadata": dict.fromkeys(("startOffset", "endOffset", "fps", "contentLayers")),
+    "Tool": {
+        "functionDeclarations": "FunctionDeclaration[]",
+        **dict.fromkeys(
+            (
+                "googleSearch",
+                "googleSearchRetrieval",
+                "codeExecution",
+                "urlContext",
+                "fileSearch",
+                "computerUse",
+                "googleMaps",
+                "mcpServers",
+            )
+        ),
+    },
+    "FunctionDeclaration": {
+        **dict.fromkeys(("name", "description", "behavior", "parametersJsonSchema", "responseJsonSchema")),
+        "parameters": "Schema",
+        "response": "Schema",
+    },
+    "ToolConfig": {
+        "functionCallingConfig": "FunctionCallingConfig",
+        "retrievalConfig": "RetrievalConfig",
+        "includeServerSideToolInvocations": None,
+    },
+    "FunctionCallingConfig": dict.fromkeys(("mode", "allowedFunctionNames", "streamFunctionCallArguments")),
+    "RetrievalConfig": dict.fromkeys(("latLng", "languageCode")),
     "SafetySetting": dict.fromkeys(("category", "threshold")),
     "GenerationConfig": {
         **dict.fromkeys(
@@ -94,7 +113,6 @@ MESSAGES: dict[str, dict[str, str | None]] = {
                 "responseLogprobs",
                 "logprobs",
                 "responseMimeType",
-                "responseSchema",
                 "responseJsonSchema",
                 "_responseJsonSchema",
                 "responseFormat",
@@ -106,8 +124,41 @@ MESSAGES: dict[str, dict[str, str | None]] = {
                 "translationConfig",
             )
         ),
+        "responseSchema": "Schema",
         "thinkingConfig": "ThinkingConfig",
         "imageConfig": "ImageConfig",
+    },
+    # https://ai.google.dev/api/caching#Schema, and what the official SDK sends besides
+    "Schema": {
+        **dict.fromkeys(
+            (
+                "type",
+                "format",
+                "title",
+                "description",
+                "nullable",
+                "enum",
+                "required",
+                "propertyOrdering",
+                "minItems",
+                "maxItems",
+                "minProperties",
+                "maxProperties",
+                "minLength",
+                "maxLength",
+                "minimum",
+                "maximum",
+                "pattern",
+                "example",
+                "default",
+                "additionalProperties",
+                "ref",
+            )
+        ),
+        "items": "Schema",
+        "properties": "Schema{}",
+        "anyOf": "Schema[]",
+        "defs": "Schema{}",
     },
     "ThinkingConfig": dict.fromkeys(("includeThoughts", "thinkingBudget", "thinkingLevel")),
     "ImageConfig": dict.fromkeys(("aspectRatio", "imageSize")),
@@ -150,13 +201,42 @@ def _problems(value: Any, message: str, place: str, root: str) -> Iterator[str]:
         wanted = fields[key]
         if wanted is None or inner is None:
             continue
-        if not wanted.endswith("[]"):
+        if not wanted.endswith(("[]", "{}")):
             yield from _problems(inner, wanted, where, root)
-        elif not isinstance(inner, list):
-            yield f"{where} is a list, not {_kind(inner)}"
-        else:
+        elif not isinstance(inner, list if wanted.endswith("[]") else Mapping):
+            yield f"{where} is {'a list' if wanted.endswith('[]') else 'an object'}, not {_kind(inner)}"
+        elif isinstance(inner, list):
             for index, item in enumerate(inner):
                 yield from _problems(item, wanted[:-2], f"{where}[{index}]", root)
+        else:
+            for own, item in inner.items():
+                yield from _problems(item, wanted[:-2], f"{where}.{own}", root)
+
+
+def in_camel_case(request: Mapping[str, Any], endpoint: str = "generateContent") -> dict[str, Any]:
+    """A request with every field under its lowerCamelCase name; null is as good as nothing. Names of the user's own
+    (properties of a schema, arguments of a function) stay as they are. The request has no misplaced fields.
+    """
+    return _renamed(request, ROOTS[endpoint])
+
+
+def _renamed(value: Mapping[str, Any], message: str) -> dict[str, Any]:
+    fields = MESSAGES[message]
+    renamed: dict[str, Any] = {}
+    for name, inner in value.items():
+        key = name if name in fields else _camel(name)
+        wanted = fields[key]
+        if inner is None:
+            continue
+        if wanted is None:
+            renamed[key] = inner
+        elif wanted.endswith("[]"):
+            renamed[key] = [_renamed(item, wanted[:-2]) for item in inner]
+        elif wanted.endswith("{}"):
+            renamed[key] = {own: _renamed(item, wanted[:-2]) for own, item in inner.items()}
+        else:
+            renamed[key] = _renamed(inner, wanted)
+    return renamed
 
 
 def _misplaced(name: str, key: str, message: str, place: str, root: str) -> str:
