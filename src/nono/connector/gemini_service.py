@@ -9,21 +9,24 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from nono import jsonl
+from nono.connector import gemini_creation as creation
+from nono.connector.gemini_creation import Order
 from nono.connector.gemini_requests import GeminiRequests
 from nono.connector.service import AsyncService, SyncService
-from nono.errors import AnswerLost, InputError, NonoError, ProviderUnavailable, UnreadableAnswer
+from nono.errors import InputError
 from nono.exchange import Flow, Work
 from nono.providers.gemini import bodies, flows, uploads
 from nono.providers.gemini.account import client_timeout_s, resolve
 from nono.providers.gemini.answers import InlineResult
-from nono.providers.gemini.check import check_file, check_inline, write_file
+from nono.providers.gemini.check import write_file
+from nono.providers.gemini.defaults import defaults_of
 from nono.providers.gemini.harvest import inline_answers
-from nono.providers.gemini.translate import EMBED, GENERATE
+from nono.providers.gemini.translate import EMBED
 from nono.providers.gemini.wire import File, Job, JobPage
 from nono.waiting import wait_until_ended
 
@@ -129,6 +132,63 @@ class GeminiBatchService(SyncService, GeminiRequests):
         account, self.key_source = resolve(api_key=api_key, base_url=base_url, api_version=api_version, client=client)
         super().__init__(account, timeout_s=_timeout(timeout_s, client))
 
+    def create_batch(
+        self,
+        model: str = bodies.DEFAULT_MODEL,
+        *,
+        file_path: StrPath | None = None,
+        file_name: str | File | None = None,
+        requests: Iterable[Any] | None = None,
+        gcs_uri: str | Sequence[str] | None = None,
+        bigquery_uri: str | None = None,
+        dest: str | None = None,
+        display_name: str | None = None,
+        generation_config: Any = None,
+        system_instruction: Any = None,
+        safety_settings: Any = None,
+        tools: Any = None,
+        cached_content: str | None = None,
+        priority: int | None = None,
+        webhook_config: Any = None,
+        check: bool = True,
+    ) -> Job:
+        """Create a job from one source: a file here, an uploaded one, requests, or (Vertex AI) `gs://` and `bq://`.
+
+        `generation_config`, `system_instruction`, `safety_settings`, `tools` and `cached_content` hold for every
+        request of a file here or of `requests`; what a request says itself wins. A file's requests may be bare
+        (`{"contents": […]}`): they get the keys `request-1`, `request-2`, …, by their line. `dest` is where Vertex AI
+        puts the answers; without it, beside the source. `priority` orders your own jobs, higher first;
+        `webhook_config` is one address or `{"uris": […], "user_metadata": {…}}`, told when the job ends.
+
+        Raises as `create_inline_batch` and `create_file_batch`.
+        """
+        return self._run(
+            creation.from_source(
+                Order(
+                    model,
+                    display_name,
+                    check=check,
+                    defaults=defaults_of(
+                        generation_config=generation_config,
+                        system_instruction=system_instruction,
+                        safety_settings=safety_settings,
+                        tools=tools,
+                        cached_content=cached_content,
+                    ),
+                    priority=priority,
+                    webhook=webhook_config,
+                    dest=dest,
+                ),
+                {
+                    "file_path": file_path,
+                    "file_name": file_name,
+                    "requests": requests,
+                    "gcs_uri": gcs_uri,
+                    "bigquery_uri": bigquery_uri,
+                },
+            )
+        )
+
     def create_inline_batch(
         self,
         requests: Iterable[Any],
@@ -147,7 +207,7 @@ class GeminiBatchService(SyncService, GeminiRequests):
         Raises InputError (naming the request and the right place) or LimitError before anything is sent; ProviderError
         if the service refuses; AnswerLost if it is unknown whether the job exists: `list_jobs` tells.
         """
-        return self._run(_create_inline(requests, model_name, display_name, GENERATE, check))
+        return self._run(creation.from_inline(Order(model_name, display_name, check=check), requests))
 
     def create_file_batch(
         self,
@@ -163,7 +223,9 @@ class GeminiBatchService(SyncService, GeminiRequests):
         Without `check` the file is not read before it is uploaded. Raises as `create_inline_batch`; what is wrong in
         the file is named by its line.
         """
-        return self._run(_create_file(file_path, uploaded_file_name, model_name, display_name, GENERATE, check))
+        return self._run(
+            creation.from_file(Order(model_name, display_name, check=check), file_path, uploaded_file_name)
+        )
 
     def create_embeddings_batch(
         self,
@@ -179,7 +241,11 @@ class GeminiBatchService(SyncService, GeminiRequests):
 
         Inline results have a `vector` each. Raises as `create_inline_batch`.
         """
-        return self._run(_create_embeddings(requests, file_path, uploaded_file_name, model_name, display_name, check))
+        return self._run(
+            creation.from_embeddings(
+                Order(model_name, display_name, EMBED, check), requests, file_path, uploaded_file_name
+            )
+        )
 
     def get_job(self, job_name: str) -> Job:
         """The job as it is now. `job_name` is `batches/…`, or the bare id."""
@@ -309,6 +375,54 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
         account, self.key_source = resolve(api_key=api_key, base_url=base_url, api_version=api_version, client=client)
         super().__init__(account, timeout_s=_timeout(timeout_s, client))
 
+    async def create_batch(
+        self,
+        model: str = bodies.DEFAULT_MODEL,
+        *,
+        file_path: StrPath | None = None,
+        file_name: str | File | None = None,
+        requests: Iterable[Any] | None = None,
+        gcs_uri: str | Sequence[str] | None = None,
+        bigquery_uri: str | None = None,
+        dest: str | None = None,
+        display_name: str | None = None,
+        generation_config: Any = None,
+        system_instruction: Any = None,
+        safety_settings: Any = None,
+        tools: Any = None,
+        cached_content: str | None = None,
+        priority: int | None = None,
+        webhook_config: Any = None,
+        check: bool = True,
+    ) -> Job:
+        """As `GeminiBatchService.create_batch`."""
+        return await self._run(
+            creation.from_source(
+                Order(
+                    model,
+                    display_name,
+                    check=check,
+                    defaults=defaults_of(
+                        generation_config=generation_config,
+                        system_instruction=system_instruction,
+                        safety_settings=safety_settings,
+                        tools=tools,
+                        cached_content=cached_content,
+                    ),
+                    priority=priority,
+                    webhook=webhook_config,
+                    dest=dest,
+                ),
+                {
+                    "file_path": file_path,
+                    "file_name": file_name,
+                    "requests": requests,
+                    "gcs_uri": gcs_uri,
+                    "bigquery_uri": bigquery_uri,
+                },
+            )
+        )
+
     async def create_inline_batch(
         self,
         requests: Iterable[Any],
@@ -318,7 +432,7 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
         check: bool = True,
     ) -> Job:
         """As `GeminiBatchService.create_inline_batch`."""
-        return await self._run(_create_inline(requests, model_name, display_name, GENERATE, check))
+        return await self._run(creation.from_inline(Order(model_name, display_name, check=check), requests))
 
     async def create_file_batch(
         self,
@@ -330,7 +444,9 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
         check: bool = True,
     ) -> Job:
         """As `GeminiBatchService.create_file_batch`."""
-        return await self._run(_create_file(file_path, uploaded_file_name, model_name, display_name, GENERATE, check))
+        return await self._run(
+            creation.from_file(Order(model_name, display_name, check=check), file_path, uploaded_file_name)
+        )
 
     async def create_embeddings_batch(
         self,
@@ -344,7 +460,9 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
     ) -> Job:
         """As `GeminiBatchService.create_embeddings_batch`."""
         return await self._run(
-            _create_embeddings(requests, file_path, uploaded_file_name, model_name, display_name, check)
+            creation.from_embeddings(
+                Order(model_name, display_name, EMBED, check), requests, file_path, uploaded_file_name
+            )
         )
 
     async def get_job(self, job_name: str) -> Job:
@@ -443,74 +561,6 @@ def _timeout(timeout_s: float | None, client: Any) -> float | None:
 
 def _largest_page() -> int:
     return flows.FACTS.number("limits.page_size")
-
-
-def _create_inline(
-    requests: Iterable[Any], model: str, display_name: str | None, endpoint: str, check: bool
-) -> Flow[Job]:
-    flows.model_path(model)
-    items = yield Work(_checked, (requests, endpoint, check))
-    return (yield from _create(model, display_name, endpoint, requests=items))
-
-
-def _checked(requests: Iterable[Any], endpoint: str, fields: bool) -> list[dict[str, Any]]:
-    return check_inline(requests, endpoint=endpoint, fields=fields)
-
-
-def _create_file(
-    file_path: StrPath | None, uploaded: str | None, model: str, display_name: str | None, endpoint: str, check: bool
-) -> Flow[Job]:
-    if (file_path is None) == (uploaded is None):
-        raise InputError(
-            "a job is made from one input file: file_path or uploaded_file_name",
-            hint="give exactly one; a path is checked and uploaded first",
-        )
-    flows.model_path(model)
-    if uploaded is not None:
-        name = flows.file_name(getattr(uploaded, "name", uploaded))
-        return (yield from _create(model, display_name, endpoint, file_name=name))
-    path = Path(file_path or "")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    if check:
-        yield Work(_check, (path, endpoint))
-    file = yield from uploads.upload(path, display_name=display_name)
-    try:
-        return (yield from _create(model, display_name, endpoint, file_name=file.name))
-    except (AnswerLost, UnreadableAnswer, ProviderUnavailable):
-        raise
-    except NonoError as error:
-        again = f"there is no job; create_file_batch(uploaded_file_name={file.name!r}) tries again without an upload"
-        error.hint = f"{error.hint}; {again}" if error.hint else again
-        raise
-
-
-def _check(path: Path, endpoint: str) -> None:
-    check_file(path, endpoint=endpoint)
-
-
-def _create_embeddings(
-    requests: Iterable[Any] | None,
-    file_path: StrPath | None,
-    uploaded: str | None,
-    model: str,
-    display: str | None,
-    check: bool,
-) -> Flow[Job]:
-    if requests is None:
-        return _create_file(file_path, uploaded, model, display, EMBED, check)
-    if file_path is not None or uploaded is not None:
-        raise InputError("requests and a file", hint="give exactly one of requests, file_path, uploaded_file_name")
-    return _create_inline(requests, model, display, EMBED, check)
-
-
-def _create(model: str, display_name: str | None, endpoint: str, **source: Any) -> Flow[Job]:
-    try:
-        return (yield from flows.create(model, display_name=display_name, endpoint=endpoint, **source))
-    except (AnswerLost, UnreadableAnswer, ProviderUnavailable) as error:
-        look = f"a job named {display_name!r}" if display_name else "a new job"
-        error.hint = f"it may exist: look for {look} in list_jobs() before another try, which could run and cost twice"
-        raise
 
 
 def _wait(job_name: str, poll_interval: float, timeout: float | None, callback: Callback | None) -> Flow[Job]:

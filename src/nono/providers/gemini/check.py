@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from nono.errors import InputError, LimitError
 from nono.facts import read_facts
 from nono.files import whole_file
 from nono.jsonl import BadLine
+from nono.providers.gemini.defaults import with_defaults
 from nono.providers.gemini.fields import find_misplaced
 from nono.providers.gemini.harvest import own_key
 from nono.providers.gemini.requests import Item, check_key, item_of
@@ -38,19 +39,20 @@ class Checked:
     size_bytes: int
 
 
-def check_file(path: Path, *, endpoint: str = GENERATE) -> Checked:
-    """Look at every line of an input file.
+def check_file(path: Path, *, endpoint: str = GENERATE, called: Path | None = None) -> Checked:
+    """Look at every line of an input file; `called` is its name in messages, where `path` is a copy.
 
     Raises InputError naming file, lines and the way out: not JSON, no `key` or no `request`, a key twice, a field in
     the wrong place; LimitError for a file that is too large.
     """
+    shown = called or path
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{shown}: no such file")
     size_bytes = path.stat().st_size
     limit = FACTS["limits.file_bytes"]
     if size_bytes > limit.value:
         raise LimitError(
-            f"{path}: {size_bytes:,} bytes; Gemini takes {limit.value:,} bytes a file ({limit.source})",
+            f"{shown}: {size_bytes:,} bytes; Gemini takes {limit.value:,} bytes a file ({limit.source})",
             limit=limit.value,
             found=size_bytes,
             source=limit.source,
@@ -69,11 +71,11 @@ def check_file(path: Path, *, endpoint: str = GENERATE) -> Checked:
                 break
     if problems:
         more = f"; and more after line {number}" if len(problems) > _SHOWN else ""
-        raise InputError(f"{path}: {'; '.join(problems[:_SHOWN])}{more}", hint=_LINE_HINT)
+        raise InputError(f"{shown}: {'; '.join(problems[:_SHOWN])}{more}", hint=_LINE_HINT)
     if not requests:
-        raise InputError(f"{path}: no requests in it", hint=_LINE_HINT)
+        raise InputError(f"{shown}: no requests in it", hint=_LINE_HINT)
     if repeated := keys.repeated():
-        _refuse_shared(str(path), "lines", _keys_in_file(path), repeated)
+        _refuse_shared(str(shown), "lines", _keys_in_file(path), repeated)
     return Checked(requests, size_bytes)
 
 
@@ -107,16 +109,23 @@ def check_request(request: Any, endpoint: str = GENERATE) -> None:
         raise InputError(misplaced)
 
 
-def check_inline(given: Iterable[Any], *, endpoint: str = GENERATE, fields: bool = True) -> list[dict[str, Any]]:
+def check_inline(
+    given: Iterable[Any],
+    *,
+    endpoint: str = GENERATE,
+    fields: bool = True,
+    defaults: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
     """Inline requests as they go onto the wire, each with a key in its metadata (`request-1`, … where none was given).
 
-    Without `fields` their fields are not held against the table. Raises InputError naming the request's number (from
+    What a request does not say itself is taken from `defaults`. Without `fields` their fields are not held against the
+    table. Raises InputError naming the request's number (from
     1), LimitError if the whole is too large to go inline.
     """
     limit = FACTS["limits.inline_bytes"]
     items: list[dict[str, Any]] = []
     size_bytes = len(b'{"batch":{"inputConfig":{"requests":{"requests":[]}}}}')
-    for number, item in enumerate(_items(given, endpoint, fields), start=1):
+    for number, item in enumerate(_items(given, endpoint, fields, defaults), start=1):
         key = item.key if item.key is not None else own_key(number)
         items.append({"request": item.request, "metadata": {"key": key, **(item.metadata or {})}})
         try:
@@ -175,13 +184,17 @@ def write_file(path: Path, given: Iterable[Any], keys: Iterable[Any] | None, *, 
     return count
 
 
-def _items(given: Iterable[Any], endpoint: str | None, fields: bool) -> Iterator[Item]:
+def _items(
+    given: Iterable[Any], endpoint: str | None, fields: bool, defaults: Mapping[str, Any] | None = None
+) -> Iterator[Item]:
     """The requests, looked at one by one; without an endpoint each may belong to any."""
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
         raise InputError(f"requests is a list of requests, not one {type(given).__name__}", hint="put it into a list")
     for number, one in enumerate(given, start=1):
         try:
             item = item_of(one)
+            if defaults:
+                item = replace(item, request=with_defaults(item.request, defaults))
             if endpoint == EMBED and "contents" in item.request and "content" not in item.request:
                 item = _as_embedding(item)
             if fields:

@@ -21,6 +21,7 @@ from nono.facts import read_facts
 from nono.jsonl import BadLine
 from nono.providers.gemini.answers import InlineResult
 from nono.providers.gemini.harvest import answer_file, inline_answers
+from nono.providers.gemini.requests import plain
 from nono.providers.gemini.status import raise_for
 from nono.providers.gemini.translate import EMBED, GENERATE
 from nono.providers.gemini.wire import Job, JobPage, parse_job, parse_job_page
@@ -40,18 +41,49 @@ def create(
     requests: Sequence[Mapping[str, Any]] | None = None,
     display_name: str | None = None,
     endpoint: str = GENERATE,
+    priority: int | None = None,
+    webhook: Any = None,
 ) -> Flow[Job]:
     """Create a job from an uploaded file or from inline requests: exactly one POST. The model stands in its path.
 
+    `priority` orders the account's own jobs, higher first; `webhook` is where the service tells the job's end.
     Raises AnswerLost when it is unknown whether there is a job now.
+    https://ai.google.dev/api/batch-api#GenerateContentBatch · https://ai.google.dev/gemini-api/docs/webhooks
     """
     source = {"fileName": file_name} if file_name is not None else {"requests": {"requests": list(requests or ())}}
     batch: dict[str, Any] = {"inputConfig": source}
     if display_name is not None:
         batch["displayName"] = display_name
+    if priority is not None:
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise InputError(
+                f"priority is a whole number, not {priority!r}", hint="higher comes first; the rest have 0"
+            )
+        batch["priority"] = str(priority)  # an int64, which JSON carries as a text
+    if webhook is not None:
+        batch["webhookConfig"] = webhook_config(webhook)
     call = Call("POST", f"/{{version}}/{model_path(model)}:{_METHODS[endpoint]}", json={"batch": batch}, once=True)
     reply = yield call
     return parse_job(raise_for(reply, f"creating a batch with {model}").json())
+
+
+def webhook_config(given: Any) -> dict[str, Any]:
+    """A job's own webhook: one address, several, or `{"uris": […], "user_metadata": {…}}`. Raises InputError."""
+    value = plain(given)
+    config: Any = {"uris": [value]} if isinstance(value, str) else {"uris": value} if isinstance(value, list) else value
+    uris = config.get("uris") if isinstance(config, dict) else None
+    told = set(config) - {"uris", "user_metadata", "userMetadata"} if isinstance(config, dict) else set()
+    if told or not isinstance(uris, list) or not uris or not all(_is_address(uri) for uri in uris):
+        raise InputError(
+            "webhook_config is one address, a list of them, or a dict with uris and user_metadata",
+            hint='for example {"uris": ["https://example.com/hook"], "user_metadata": {"run": "7"}}',
+        )
+    metadata = config.get("user_metadata", config.get("userMetadata"))
+    return {"uris": uris} | ({"user_metadata": metadata} if metadata else {})  # spelled as the official SDK spells it
+
+
+def _is_address(uri: Any) -> bool:
+    return isinstance(uri, str) and bool(re.match(r"https?://[^/\s]", uri))
 
 
 def get(name: str) -> Flow[Job]:

@@ -1,0 +1,151 @@
+"""How a Gemini job comes to be, as flows: from requests, from a file here, from one at the service.
+
+Everything is looked at before anything is sent, and the creating call is sent exactly once.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nono.errors import AnswerLost, InputError, NonoError, ProviderUnavailable, UnreadableAnswer
+from nono.exchange import Flow, Work
+from nono.providers.gemini import flows, uploads
+from nono.providers.gemini.check import check_file, check_inline
+from nono.providers.gemini.defaults import needs_writing, write_complete
+from nono.providers.gemini.translate import GENERATE
+from nono.providers.gemini.wire import File, Job
+
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is the same for every way to create a job. `defaults` are merged into each request."""
+
+    model: str
+    display_name: str | None = None
+    endpoint: str = GENERATE
+    check: bool = True
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    priority: int | None = None
+    webhook: Any = None
+    dest: str | None = None
+
+
+def from_inline(order: Order, requests: Iterable[Any]) -> Flow[Job]:
+    flows.model_path(order.model)
+    items = yield Work(_checked, (order, requests))
+    return (yield from _create(order, requests=items))
+
+
+def from_file(order: Order, file_path: StrPath | None, uploaded: Any) -> Flow[Job]:
+    """From a file here, which is checked, completed and uploaded, or from one that is uploaded already."""
+    if (file_path is None) == (uploaded is None):
+        raise InputError(
+            "a job is made from one input file: file_path or uploaded_file_name",
+            hint="give exactly one; a path is checked and uploaded first",
+        )
+    flows.model_path(order.model)
+    if uploaded is not None:
+        if order.defaults:
+            raise InputError(
+                f"{', '.join(order.defaults)} cannot be merged into a file that is uploaded already: "
+                "the service gives no upload back",
+                hint="pass the file here as file_path=, or put them into its requests",
+            )
+        return (yield from _create(order, file_name=flows.file_name(getattr(uploaded, "name", uploaded))))
+    path = Path(file_path or "")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    file = yield from _upload(order, path)
+    try:
+        return (yield from _create(order, file_name=file.name))
+    except (AnswerLost, UnreadableAnswer, ProviderUnavailable):
+        raise
+    except NonoError as error:
+        again = f"there is no job; create_file_batch(uploaded_file_name={file.name!r}) tries again without an upload"
+        error.hint = f"{error.hint}; {again}" if error.hint else again
+        raise
+
+
+def from_embeddings(
+    order: Order, requests: Iterable[Any] | None, file_path: StrPath | None, uploaded: str | None
+) -> Flow[Job]:
+    if requests is None:
+        return from_file(order, file_path, uploaded)
+    if file_path is not None or uploaded is not None:
+        raise InputError("requests and a file", hint="give exactly one of requests, file_path, uploaded_file_name")
+    return from_inline(order, requests)
+
+
+def from_source(order: Order, sources: Mapping[str, Any]) -> Flow[Job]:
+    """From the one source that is given among `file_path`, `file_name`, `requests`, `gcs_uri`, `bigquery_uri`."""
+    name = only_source(sources)
+    if order.dest is not None and name not in ("gcs_uri", "bigquery_uri"):
+        raise InputError(
+            "dest is Vertex AI's; the Developer API keeps the answers of a job itself", hint="leave it out"
+        )
+    given = sources[name]
+    if name in ("gcs_uri", "bigquery_uri"):
+        raise InputError(
+            f"{name} is a source of Vertex AI; the Developer API reads files that were uploaded to it",
+            hint="GeminiBatchService(vertexai=True, project=…, location=…) reads it; here use file_path=",
+        )
+    if name == "requests":
+        return from_inline(order, given)
+    return from_file(order, given if name == "file_path" else None, given if name == "file_name" else None)
+
+
+def only_source(sources: Mapping[str, Any]) -> str:
+    """The name of the one source that is given. Raises InputError for none, and for several."""
+    given = [name for name, value in sources.items() if value is not None]
+    if len(given) != 1:
+        found = f"{' and '.join(given)} are given" if given else "none is given"
+        raise InputError(f"a job has one source, and {found}", hint=f"give exactly one of {', '.join(sources)}")
+    return given[0]
+
+
+def _checked(order: Order, requests: Iterable[Any]) -> list[dict[str, Any]]:
+    return check_inline(requests, endpoint=order.endpoint, fields=order.check, defaults=order.defaults)
+
+
+def _upload(order: Order, path: Path) -> Flow[File]:
+    """Upload a file as it is, or, where something is missing in its lines, a copy that has it."""
+    looked_at = order.endpoint == GENERATE and (order.check or order.defaults)
+    if not (looked_at and (yield Work(needs_writing, (path, order.defaults)))):
+        if order.check:
+            yield Work(_check, (path, order.endpoint, path))
+        return (yield from uploads.upload(path, display_name=order.display_name))
+    with tempfile.TemporaryDirectory(prefix="nono-") as folder:
+        copy = Path(folder) / path.name
+        yield Work(write_complete, (path, copy, order.defaults))
+        if order.check:
+            yield Work(_check, (copy, order.endpoint, path))
+        return (yield from uploads.upload(copy, display_name=order.display_name))
+
+
+def _check(path: Path, endpoint: str, called: Path) -> None:
+    check_file(path, endpoint=endpoint, called=called)
+
+
+def _create(order: Order, **source: Any) -> Flow[Job]:
+    try:
+        return (
+            yield from flows.create(
+                order.model,
+                display_name=order.display_name,
+                endpoint=order.endpoint,
+                priority=order.priority,
+                webhook=order.webhook,
+                **source,
+            )
+        )
+    except (AnswerLost, UnreadableAnswer, ProviderUnavailable) as error:
+        look = f"a job named {order.display_name!r}" if order.display_name else "a new job"
+        error.hint = f"it may exist: look for {look} in list_jobs() before another try, which could run and cost twice"
+        raise
