@@ -83,6 +83,8 @@ class Bench:
     plan: Plan
     price: Price | None
     tell: Callable[[Event], object]
+    # The batch made elsewhere whose answers the run is there for.
+    adopts: str | None = None
     wake: threading.Event = field(default_factory=threading.Event)
     # Steps run in threads: one at a time decides about spending, and one at a time settles.
     admission: threading.Lock = field(default_factory=threading.Lock)

@@ -12,6 +12,7 @@ from nono.providers import provider_named
 from nono.retry import retrying
 from nono.runs.clock import SystemClock
 from nono.runs.ledger import RunState
+from nono.runs.ledger.states import ANSWERED, MAY_COST
 from nono.runs.owner import Ownership
 from nono.runs.workspace import Workspace
 
@@ -39,16 +40,17 @@ def collect(workspace: Workspace) -> int:
 
 
 def purge(workspace: Workspace, run_id: str) -> None:
-    """Forget a run. Raises RunOwned if somebody works on it, InputError while batches of it are at work."""
+    """Forget a run. Raises RunOwned if somebody works on it, InputError while batches of it may be at the provider."""
     run = workspace.ledger.run(run_id)
     assert run is not None
     folder = workspace.folder(run_id)
     with Ownership(workspace.ledger, run, folder.path, SystemClock()):
-        at_work = workspace.ledger.attempts_at_work(run_id)
+        attempts = workspace.ledger.attempts(run_id)
+        at_work = sum(attempt.state in MAY_COST - ANSWERED for attempt in attempts)
         if at_work:
             raise InputError(
-                f"run {run_id} has {len(at_work)} batches at the provider",
-                hint=f"`nono cancel {run_id}` first: their answers would be paid for and lost",
+                f"{at_work} batches of run {run_id} may be at the provider",
+                hint=f"`nono cancel {run_id}` (or `nono resolve {run_id}`) first: their answers would be paid and lost",
             )
         with workspace.ledger.transaction() as work:
             work.delete_run(run_id)

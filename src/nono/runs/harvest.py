@@ -5,6 +5,8 @@ An ended batch is never thrown away unread: expired, cancelled and "failed" batc
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from nono.errors import Forbidden, NonoError, NotFound
 from nono.model import Phase, RemoteBatch
 from nono.runs.bench import Bench, backoff_s, file_name, postpone, tag
@@ -12,11 +14,14 @@ from nono.runs.events import Happened
 from nono.runs.ledger import AttemptRow, AttemptState
 from nono.runs.ledger.states import FINAL
 from nono.runs.shards import split_shard
-from nono.runs.submission import abandon, cancel_double
+from nono.runs.submission import MOST_FILES, abandon, cancel_double, names_a_missing_file
 
-# An ended batch may name its output a little late; so often it is asked again when its counters say there is some.
+# An ended batch may name its output a little late, and storage may not have it yet: so often it is asked again before
+# its answers are given up. They are paid for.
 LATE_OUTPUT_TRIES = 10
 LATE_OUTPUT_S = 15.0
+# What is written down where they are gone all the same.
+ANSWERS_GONE = "answers_gone"
 # Cleaning up is good manners, not worth holding a run.
 CLEAN_TRIES = 4
 
@@ -52,7 +57,8 @@ def check(bench: Bench, attempt: AttemptRow) -> None:
     try:
         batch = bench.perform(bench.provider.get(attempt.batch_id))
     except NotFound as error:
-        if attempt.tries < LATE_OUTPUT_TRIES:
+        # A batch that was made a moment ago may not be everywhere yet.
+        if attempt.tries < LATE_OUTPUT_TRIES or bench.age_s(attempt) < bench.settings.fence_s:
             postpone(bench, attempt, "poll", error)
             return
         with bench.commit() as commit:
@@ -66,8 +72,12 @@ def see(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None:
     """Take note of how a batch stands; created → ended, → uploaded or split when it was refused for want of room."""
     bench.seen[batch.id] = batch
     done = batch.counts.succeeded + batch.counts.failed if batch.counts else 0
-    if batch.backpressure:
+    # A batch that somebody else made is read, never made again.
+    if batch.backpressure and bench.adopts is None:
         _refused_for_room(bench, attempt, batch)
+        return
+    if _had_no_input(batch) and bench.adopts is None and attempt.no < MOST_FILES:
+        abandon(bench, attempt, batch.errors[0].message)
         return
     if batch.phase.ended:
         with bench.commit() as commit:
@@ -83,7 +93,7 @@ def see(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None:
             commit.work.wake_waiting(bench.run.id, bench.now())
             commit.event(Happened.ENDED, ended, native_state=batch.native_state)
         return
-    if (batch.native_state, done) != (attempt.native_state, attempt.done_requests):
+    if (batch.native_state, done) != (attempt.native_state, attempt.done_requests) or attempt.tries:
         with bench.commit() as commit:
             commit.keep(attempt, due_in_s=0, native_state=batch.native_state, done_requests=done, tries=0)
             total = batch.counts.total if batch.counts else None
@@ -91,8 +101,19 @@ def see(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None:
             commit.event(what, attempt, native_state=batch.native_state, done=done, total=total)
 
 
+def _had_no_input(batch: RemoteBatch) -> bool:
+    """The batch never ran: its input file was gone before it was looked at (by the fence, or by the provider)."""
+    failed = batch.phase is Phase.FAILED and not batch.answer_files
+    return failed and any(names_a_missing_file(error.message) for error in batch.errors)
+
+
 def _refused_for_room(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None:
     """No room is not a failure: the file stays for the next create, or, too large by itself, the shard is split."""
+    with bench.admission:
+        _make_room(bench, attempt, batch)
+
+
+def _make_room(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None:
     shard = bench.shard(attempt)
     _, others = bench.ledger.enqueued(bench.run.account, bench.run.model, ahead_of=attempt)
     limit = batch.backpressure_limit_tokens
@@ -101,6 +122,13 @@ def _refused_for_room(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> 
             commit.work.learn_limit(bench.run.account, bench.run.model, limit, bench.now())
     if others == 0 and shard.requests > 1:
         split_shard(bench, attempt, shard, limit)
+        return
+    if others == 0 and limit is not None and shard.tokens > limit:
+        # One request cannot be halved, and there will never be more room than this.
+        with bench.commit() as commit:
+            code, message = batch.errors[0].code, batch.errors[0].message
+            commit.move(attempt, AttemptState.REFUSED, batch_id=None, error_code=code, error_message=message)
+            commit.event(Happened.REFUSED, attempt, code=code, error=message)
         return
     refusals = attempt.refusals + 1
     wait_s = backoff_s(refusals + 4)
@@ -125,8 +153,8 @@ def _sweep(bench: Bench, batch: RemoteBatch) -> None:
     if batch.tag is None or not batch.tag.startswith(prefix) or batch.phase.ended or batch.phase is Phase.CANCELLING:
         return
     for attempt in bench.ledger.attempts(bench.run.id):
-        if attempt.tag == batch.tag:
-            owned_elsewhere = attempt.batch_id is not None and attempt.batch_id != batch.id
+        if attempt.tag == batch.tag and attempt.batch_id != batch.id:
+            owned_elsewhere = attempt.batch_id is not None
             if owned_elsewhere or attempt.state in FINAL:
                 cancel_double(bench, attempt, batch)
             return
@@ -141,15 +169,19 @@ def fetch(bench: Bench, attempt: AttemptRow) -> None:
         batch = bench.seen.get(attempt.batch_id) or bench.perform(bench.provider.get(attempt.batch_id))
         if not batch.phase.ended:
             batch = bench.perform(bench.provider.get(attempt.batch_id))
-        if _output_is_late(batch) and attempt.tries < LATE_OUTPUT_TRIES:
+        files = bench.perform(bench.provider.fetch(batch, into))
+        if _lines(files) < _promised(batch) and attempt.tries < LATE_OUTPUT_TRIES:
             bench.seen.pop(attempt.batch_id, None)
             with bench.commit() as commit:
                 commit.keep(attempt, due_in_s=LATE_OUTPUT_S, tries=attempt.tries + 1)
             return
-        files = bench.perform(bench.provider.fetch(batch, into))
     except (NotFound, Forbidden) as error:
+        if attempt.tries < LATE_OUTPUT_TRIES:
+            bench.seen.pop(attempt.batch_id, None)
+            postpone(bench, attempt, "fetch", error)
+            return
         with bench.commit() as commit:
-            attempt = commit.move(attempt, AttemptState.FETCHED, error_code="answers_gone", error_message=error.message)
+            attempt = commit.move(attempt, AttemptState.FETCHED, error_code=ANSWERS_GONE, error_message=error.message)
             commit.event(Happened.ANSWERS_GONE, attempt, error=error.message)
         return
     except NonoError as error:
@@ -160,9 +192,21 @@ def fetch(bench: Bench, attempt: AttemptRow) -> None:
         commit.event(Happened.FETCHED, attempt, files=len(files), bytes=sum(file.stat().st_size for file in files))
 
 
-def _output_is_late(batch: RemoteBatch) -> bool:
-    """The counters promise answers and no file is named yet."""
-    return not batch.answer_files and batch.counts is not None and batch.counts.succeeded > 0
+def _promised(batch: RemoteBatch) -> int:
+    """How many answer lines the counters promise. There may be more: what never ran is counted nowhere."""
+    return batch.counts.succeeded + batch.counts.failed if batch.counts else 0
+
+
+def _lines(files: list[Path]) -> int:
+    count = 0
+    for path in files:
+        last = b"\n"
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                count += chunk.count(b"\n")
+                last = chunk[-1:]
+        count += last != b"\n"
+    return count
 
 
 def clean(bench: Bench, attempt: AttemptRow) -> None:

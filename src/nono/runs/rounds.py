@@ -17,6 +17,7 @@ from nono.model import Outcome, RequestError
 from nono.runs.bench import Bench, Commit, RunStops
 from nono.runs.encoding import generated_id
 from nono.runs.events import Happened
+from nono.runs.harvest import ANSWERS_GONE
 from nono.runs.joining import Answers, IdReader
 from nono.runs.kept import kept_rows
 from nono.runs.ledger import AttemptRow, AttemptState
@@ -37,6 +38,7 @@ TELLING = {
     AttemptState.DROPPED,
 }
 # What the end of a batch means for requests that it did not answer.
+GIVEN_UP = RequestError("given_up", "the row was given up before it was sent")
 UNANSWERED = {"expired": Outcome.EXPIRED, "cancelled": Outcome.CANCELLED, "failed": Outcome.ERRORED}
 
 
@@ -149,16 +151,18 @@ def _answers(bench: Bench, attempt: AttemptRow, part_no: int) -> Answers:
 
 def _reason(attempt: AttemptRow) -> tuple[Outcome, RequestError | None]:
     if attempt.state is AttemptState.DROPPED:
-        return Outcome.CANCELLED, None
-    error = None
-    if attempt.error_message is not None:
-        # A batch that ran into a deleted input file never ran; every other word of the whole batch is final.
-        passing = names_a_missing_file(attempt.error_message)
-        error = RequestError(attempt.error_code or "batch_failed", attempt.error_message, retryable=passing)
-    if attempt.state is AttemptState.REFUSED:
-        return Outcome.ERRORED, error
+        return Outcome.CANCELLED, GIVEN_UP
     native = (attempt.native_state or "").lower()
     outcome = next((outcome for word, outcome in UNANSWERED.items() if word in native), Outcome.MISSING)
+    error = None
+    if attempt.error_message is not None:
+        code = attempt.error_code or "batch_failed"
+        # What did not run for want of time or of its input file may run another time. Every other word about a whole
+        # batch is final, above all that its answers are gone: they were paid for, a person decides about paying again.
+        unran = outcome in (Outcome.EXPIRED, Outcome.CANCELLED) or names_a_missing_file(attempt.error_message)
+        error = RequestError(code, attempt.error_message, retryable=unran and code != ANSWERS_GONE)
+    if attempt.state is AttemptState.REFUSED:
+        return Outcome.ERRORED, error
     return outcome, error
 
 

@@ -19,13 +19,14 @@ from nono.runs.engine import Engine
 from nono.runs.events import Event
 from nono.runs.folder import RunFolder
 from nono.runs.ledger import AttemptRow, AttemptState, Ledger, RunRow, RunState
+from nono.runs.ledger.states import FINAL
 from nono.runs.owner import Ownership, RunOwned
-from nono.runs.resolving import adopt as take_over_batch
 from nono.runs.resolving import resolve as decide
 from nono.runs.results import Results
 from nono.runs.rounds import plan_next_round
 from nono.runs.spec import RunSpec, load_plan, load_spec
 from nono.runs.status import RunStatus, read_status
+from nono.runs.submission import take_over as take_over_batch
 from nono.runs.table import part_path
 from nono.runs.workspace import Workspace
 
@@ -75,12 +76,15 @@ class Run:
         api_key: str | None = None,
         send: Send | None = None,
         clock: Clock | None = None,
+        settings: Settings | None = None,
     ) -> None:
         self.workspace = workspace
         self.id = run_id
         self._api_key = api_key
         self._send = send
         self._clock: Clock = clock or SystemClock()
+        # What takes the place of the run's own settings when it is worked on the next time.
+        self._settings = settings
         self._subscribers: list[Callable[[Event], object]] = []
         self._engine: Engine | None = None
 
@@ -176,11 +180,14 @@ class Run:
 
         `progress(status)` is called about twice a second. After `timeout_s`, or with `until_submitted` as soon as
         nothing more can be sent, it returns early; batches go on at the provider, and the next `wait` goes on from
-        there. Works inside a running event loop (it blocks it: use `wait_async` there).
+        there. `settings` take the place of the run's own from now on (a higher budget). Works inside a running event
+        loop (it blocks it: use `wait_async` there).
 
         Raises RunOwned if another process works on the run; KeyboardInterrupt leaves safely after the steps that are
         being taken, a second one at once.
         """
+        if self.row.state is RunState.CANCELLED and self._nothing_to_do():
+            return self.status
         with self._owned(settings) as engine:
             done = threading.Event()
             failure: list[BaseException] = []
@@ -244,6 +251,9 @@ class Run:
         if self._engine is not None:
             self._engine.poll_now()
 
+    def _nothing_to_do(self) -> bool:
+        return all(attempt.state in FINAL for attempt in self.ledger.attempts(self.id))
+
     def _owned(self, settings: Settings | None) -> _Work:
         return _Work(self, settings)
 
@@ -263,10 +273,11 @@ class Run:
         If another process works on the run, it is asked to cancel. Otherwise this one does, and waits for the batches
         to end.
         """
-        with self.ledger.transaction() as work:
-            work.set_wish(self.id, "cancel")
         if self.row.state in (RunState.FINISHED, RunState.CANCELLED):
             return self.status
+        with self.ledger.transaction() as work:
+            work.set_wish(self.id, "cancel")
+        self.wake()
         try:
             return self.wait()
         except RunOwned:
@@ -295,10 +306,11 @@ class Run:
         self.plan_retry(which)
         return self.wait(progress)
 
-    def take_over(self, batch_id: str) -> None:
-        """Make a batch that exists already the first attempt's of this run (which has not been sent)."""
+    def take_over(self) -> None:
+        """Make the batch that this run adopts (`nono.adopt`) its own. Raises NotFound if it does not exist."""
         with self._owned(None) as engine:
-            take_over_batch(engine.bench, batch_id)
+            (attempt,) = self.ledger.attempts_in(self.id, AttemptState.PLANNED)
+            take_over_batch(engine.bench, attempt)
 
     def unclear(self) -> list[AttemptRow]:
         """The attempts that wait for a decision (`resolve`)."""
@@ -326,7 +338,7 @@ class _Work:
 
     def __init__(self, run: Run, settings: Settings | None) -> None:
         self._run = run
-        self._settings = settings
+        self._settings = settings or run._settings
 
     def __enter__(self) -> Engine:
         from nono.transport import Sender
@@ -344,6 +356,8 @@ class _Work:
             self._sender = None if run._send is not None else Sender(account)
             send = run._send if run._send is not None else self._sender
             assert send is not None
+            if self._settings is not None and self._settings != spec.settings:
+                spec = self._change_settings(spec, self._settings)
             owned = run.ledger.run(row.id)
             assert owned is not None
             bench = Bench(
@@ -354,16 +368,26 @@ class _Work:
                 send=send,
                 clock=run._clock,
                 folder=run.folder,
-                settings=self._settings or spec.settings,
+                settings=spec.settings,
                 plan=load_plan(run.folder),
                 price=price_of(provider, spec.task.model)[0],
                 tell=run._tell,
+                adopts=spec.adopts,
             )
             run._engine = Engine(bench, self._ownership)
         except BaseException:
             self._ownership.release()
             raise
         return run._engine
+
+    def _change_settings(self, spec: RunSpec, settings: Settings) -> RunSpec:
+        """Keep new settings with the run, so that its next resumption has them too."""
+        run = self._run
+        changed = replace(spec, settings=settings)
+        changed.save(run.folder)
+        with run.ledger.transaction(run_id=run.id, epoch=self._ownership.epoch) as work:
+            work.set_run_limits(run.id, max_cost_usd=settings.max_cost_usd, max_attempts=settings.max_attempts)
+        return changed
 
     def __exit__(self, *_: object) -> None:
         self._run._engine = None

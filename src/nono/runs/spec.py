@@ -39,6 +39,8 @@ class RunSpec:
     images: tuple[str, ...] = ()
     base_url: str | None = None
     dedupe: bool | None = None
+    # A batch made elsewhere: the run's only shard is not sent, its answers are that batch's.
+    adopts: str | None = None
     settings: Settings = field(default_factory=Settings)
 
     @property

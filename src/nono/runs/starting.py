@@ -16,6 +16,7 @@ from nono.runs import cost
 from nono.runs.bench import Settings, tag
 from nono.runs.clock import SystemClock
 from nono.runs.folder import RunFolder
+from nono.runs.ledger import RunRow
 from nono.runs.plan import ROWS_PER_PART, Plan
 from nono.runs.plan import plan as cut
 from nono.runs.run import Run
@@ -137,8 +138,8 @@ def run(
     `parameters`, `extra_body`, `base_url`, `dedupe`, `settings`.
 
     The same words over the same data find the same run again, finished or not, unless `new` is set: what was answered
-    is not sent again. `max_cost` is a budget in US dollars. Raises PlanRefused for what is wrong with data, template or
-    schema, before anything is sent; MissingKey.
+    is not sent again; budget, attempts and the like are those of the last call. `max_cost` is a budget in US dollars.
+    Raises PlanRefused for what is wrong with data, template or schema, before anything is sent; MissingKey.
     """
     if provider_files not in ("delete", "keep"):
         raise InputError(f"provider_files is {provider_files!r}", hint="delete or keep")
@@ -158,17 +159,20 @@ def run(
     fingerprint = spec.fingerprint(data.fingerprint())
     known = None if new else workspace.ledger.latest_run_with(fingerprint)
     if known is not None:
-        return Run(workspace, known.id, api_key=api_key)
+        return Run(workspace, known.id, api_key=api_key, settings=settings)
     run_id = new_run_id()
     folder = workspace.folder(run_id)
     try:
         planned = _cut(data, spec, provider, folder, rows_per_part)
         spec.save(folder)
         save_plan(planned, folder)
-        _enter(workspace, run_id, name, fingerprint, account.fingerprint(), planned, spec, provider)
+        known = _enter(workspace, run_id, name, fingerprint, account.fingerprint(), planned, spec, provider, new=new)
     except BaseException:
         folder.remove()
         raise
+    if known is not None:
+        folder.remove()
+        return Run(workspace, known.id, api_key=api_key, settings=settings)
     return Run(workspace, run_id, api_key=api_key)
 
 
@@ -195,7 +199,8 @@ def adopt(
     """Take over a batch that was made elsewhere, by hand or by another tool, with the input file it was made from.
 
     The result is a run like any other whose only batch exists already: `wait` on it fetches and settles. Files at the
-    provider are kept: they are not ours. Raises InputError if the input file is not one of the provider's.
+    provider are kept: they are not ours. Raises InputError if the input file is not one of the provider's or the batch
+    belongs to a run of this workspace, NotFound if there is no such batch.
     """
     from nono.runs.adopting import requests_of
 
@@ -207,8 +212,11 @@ def adopt(
         model=model, task="raw", endpoint=found_endpoint, base_url=base_url, settings=settings, id="custom_id"
     )
     account = provider.account(api_key=api_key, base_url=base_url)
-    spec = replace(spec, base_url=account.base_url)
+    spec = replace(spec, base_url=account.base_url, adopts=batch_id)
     workspace = Workspace(home)
+    for run_id, _, known_id in workspace.ledger.tags().values():
+        if known_id == batch_id:
+            raise InputError(f"batch {batch_id} belongs to run {run_id}", hint=f"`nono watch {run_id}` fetches it")
     run_id = new_run_id()
     folder = workspace.folder(run_id)
     try:
@@ -217,12 +225,18 @@ def adopt(
             raise InputError(f"{input_path}: is more than one batch can hold")
         spec.save(folder)
         save_plan(planned, folder)
-        _enter(workspace, run_id, name, f"adopted {batch_id}", account.fingerprint(), planned, spec, provider)
+        _enter(workspace, run_id, name, f"adopted {batch_id}", account.fingerprint(), planned, spec, provider, new=True)
     except BaseException:
         folder.remove()
         raise
     adopted = Run(workspace, run_id, api_key=api_key)
-    adopted.take_over(batch_id)
+    try:
+        adopted.take_over()
+    except BaseException:
+        with workspace.ledger.transaction() as work:
+            work.delete_run(run_id)
+        folder.remove()
+        raise
     return adopted
 
 
@@ -258,11 +272,19 @@ def _enter(
     planned: Plan,
     spec: RunSpec,
     provider: Provider,
-) -> None:
-    """Write a planned run into the ledger, in one transaction: it is there whole, or not at all."""
+    *,
+    new: bool,
+) -> RunRow | None:
+    """Write a planned run into the ledger, in one transaction: it is there whole, or not at all.
+
+    Without `new`, not if the same work has come to be there while this one was planned: that run is returned then.
+    """
     now = SystemClock().now_ms()
     price, _ = cost.price_of(provider, spec.task.model)
     with workspace.ledger.transaction() as work:
+        known = None if new else workspace.ledger.latest_run_with(fingerprint)
+        if known is not None:
+            return known
         work.insert_run(
             id=run_id,
             name=name,
@@ -292,3 +314,4 @@ def _enter(
                 parts=[part.no],
             )
             work.insert_attempt(run_id, shard_id, no=1, tag=tag(run_id, part.no, 1, 0), due_at=now)
+    return None

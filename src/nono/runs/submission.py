@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from nono.errors import (
     AnswerLost,
-    Conflict,
     Forbidden,
     InvalidRequest,
     KeyRefused,
@@ -23,21 +22,26 @@ from nono.errors import (
 )
 from nono.model import RemoteBatch
 from nono.runs import admission
-from nono.runs.bench import Bench, RunStops, backoff_s, postpone, stop_if_account_is_refused, tag
+from nono.runs.bench import Bench, Commit, RunStops, backoff_s, postpone, stop_if_account_is_refused, tag
 from nono.runs.events import Happened
 from nono.runs.ledger import AttemptRow, AttemptState
 from nono.runs.shards import split_shard
 
 # "Cannot find file" right after an upload is lag in the provider's storage, so often at least.
 FILE_LAG_TRIES = 6
-# Answers that say what the request is, not how the provider feels.
-PERMANENT = (InvalidRequest, NotFound, Forbidden, Conflict)
+# So often a shard gets a new file when the one that it had is gone; what eats files faster than that, a person mends.
+MOST_FILES = 5
+# Answers that say what the request is, not how the provider feels. A conflict (409) is neither: it is asked about.
+PERMANENT = (InvalidRequest, NotFound, Forbidden)
 # While a lost create is looked for, this often.
 LOOK_EVERY_S = 5.0
 
 
 def begin_upload(bench: Bench, attempt: AttemptRow) -> admission.Wait | None:
     """planned → file_intent → uploaded; only when the batch has a chance to be created soon: files do not live long."""
+    if bench.adopts is not None and bench.shard(attempt).no == 0:
+        take_over(bench, attempt)
+        return None
     with bench.admission:
         verdict = _admit(bench, attempt)
         if verdict is not admission.GRANTED:
@@ -83,9 +87,11 @@ def _uploaded(bench: Bench, attempt: AttemptRow, file_id: str, file_bytes: int) 
 
 
 def _upload_failed(bench: Bench, attempt: AttemptRow, error: NonoError) -> None:
-    stop_if_account_is_refused(error)
     if isinstance(error, InvalidRequest):
         _refuse(bench, attempt, error.code or "upload_refused", error.message)
+    elif isinstance(error, (NotFound, Forbidden)):
+        # Not about this file: the address or the key's rights are wrong, and no other file will fare better.
+        raise RunStops("upload_refused", error.message, hint=error.hint) from error
     else:
         postpone(bench, attempt, "upload", error)
 
@@ -126,9 +132,14 @@ def _admit(bench: Bench, attempt: AttemptRow) -> admission.Wait | None:
 
 def _without_effect(bench: Bench, attempt: AttemptRow, error: NonoError) -> None:
     """The provider (or the network) said no before anything happened: back to the uploaded file, or the end."""
-    if isinstance(error, PERMANENT) and not (names_a_missing_file(error.message) and attempt.tries < FILE_LAG_TRIES):
-        _refuse(bench, attempt, error.code or "create_refused", error.message)
-        return
+    if isinstance(error, PERMANENT):
+        file_is_missing = names_a_missing_file(error.message)
+        if file_is_missing and attempt.tries >= FILE_LAG_TRIES and attempt.no < MOST_FILES:
+            abandon(bench, attempt, error.message)
+            return
+        if not file_is_missing or attempt.tries >= FILE_LAG_TRIES:
+            _refuse(bench, attempt, error.code or "create_refused", error.message)
+            return
     # A single 429 may be about the pace of requests; only from the third on is it about the shard.
     no_room = isinstance(error, RateLimited) and attempt.tries >= 2
     wait_s = backoff_s(attempt.tries, getattr(error, "retry_after_s", None))
@@ -164,7 +175,7 @@ def reconcile(bench: Bench, attempt: AttemptRow) -> None:
     """reconcile → created, if the list has the batch; → fence, when it has not after `reconcile_s`."""
     if not _adopt_if_listed(bench, attempt, "reconcile"):
         return
-    age_s = (bench.now() - attempt.since) / 1000
+    age_s = bench.age_s(attempt)
     with bench.commit() as commit:
         if age_s < bench.settings.reconcile_s:
             commit.keep(attempt, due_in_s=min(LOOK_EVERY_S, bench.settings.reconcile_s - age_s), tries=0)
@@ -189,7 +200,7 @@ def watch_fence(bench: Bench, attempt: AttemptRow) -> None:
     """fenced → created, if the batch shows up late; → abandoned and a new attempt, when `fence_s` has passed."""
     if not _adopt_if_listed(bench, attempt, "fenced"):
         return
-    age_s = (bench.now() - attempt.since) / 1000
+    age_s = bench.age_s(attempt)
     if age_s < bench.settings.fence_s:
         with bench.commit() as commit:
             commit.keep(attempt, due_in_s=min(LOOK_EVERY_S * 3, bench.settings.fence_s - age_s), tries=0)
@@ -207,6 +218,19 @@ def abandon(bench: Bench, attempt: AttemptRow, reason: str) -> None:
         commit.work.insert_attempt(
             bench.run.id, shard.id, no=number, tag=tag(bench.run.id, shard.no, number, 0), due_at=bench.now()
         )
+
+
+def take_over(bench: Bench, attempt: AttemptRow) -> None:
+    """planned → created, with the batch that the run adopts. Raises NotFound if it does not exist."""
+    assert bench.adopts is not None
+    batch = bench.perform(bench.provider.get(bench.adopts))
+    file_id = batch.input_file_id or "unknown"
+    # In one transaction: between these moves nothing is sent, and nothing may be fenced off.
+    with bench.commit() as commit:
+        for state in (AttemptState.FILE_INTENT, AttemptState.UPLOADED, AttemptState.CREATE_INTENT):
+            attempt = commit.move(attempt, state, file_id=file_id)
+        _enter_batch(commit, attempt, batch, Happened.ADOPTED)
+    bench.seen[batch.id] = batch
 
 
 def _adopt_if_listed(bench: Bench, attempt: AttemptRow, step: str) -> bool:
@@ -269,17 +293,20 @@ def _look_later_or_ask(bench: Bench, attempt: AttemptRow, step: str, error: Nono
 
 def _created(bench: Bench, attempt: AttemptRow, batch: RemoteBatch, how: Happened) -> None:
     bench.seen[batch.id] = batch
-    now = bench.now()
     with bench.commit() as commit:
-        attempt = commit.move(
-            attempt,
-            AttemptState.CREATED,
-            batch_id=batch.id,
-            native_state=batch.native_state,
-            created_at=now,
-            expires_at=int(batch.expires_at.timestamp() * 1000) if batch.expires_at else None,
-        )
-        commit.event(how, attempt, batch_id=batch.id)
+        _enter_batch(commit, attempt, batch, how)
+
+
+def _enter_batch(commit: Commit, attempt: AttemptRow, batch: RemoteBatch, how: Happened) -> None:
+    attempt = commit.move(
+        attempt,
+        AttemptState.CREATED,
+        batch_id=batch.id,
+        native_state=batch.native_state,
+        created_at=commit.bench.now(),
+        expires_at=int(batch.expires_at.timestamp() * 1000) if batch.expires_at else None,
+    )
+    commit.event(how, attempt, batch_id=batch.id)
 
 
 def _refuse(bench: Bench, attempt: AttemptRow, code: str, message: str) -> None:
@@ -294,9 +321,11 @@ __all__ = [
     "cancel_double",
     "fence",
     "find_batches",
+    "names_a_missing_file",
     "reconcile",
     "resume_create",
     "resume_upload",
     "submit",
+    "take_over",
     "watch_fence",
 ]

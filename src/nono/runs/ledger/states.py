@@ -45,9 +45,9 @@ _A = AttemptState
 ATTEMPT_MOVES: Mapping[AttemptState, tuple[AttemptState, ...]] = {
     _A.PLANNED: (_A.FILE_INTENT, _A.SPLIT, _A.DROPPED),
     _A.FILE_INTENT: (_A.UPLOADED, _A.REFUSED, _A.DROPPED),
-    _A.UPLOADED: (_A.CREATE_INTENT, _A.ABANDONED, _A.SPLIT, _A.DROPPED),
-    # What became of the one POST: done, certainly nothing, refused for good, or unknown.
-    _A.CREATE_INTENT: (_A.CREATED, _A.UPLOADED, _A.REFUSED, _A.RECONCILE),
+    _A.UPLOADED: (_A.CREATE_INTENT, _A.SPLIT, _A.DROPPED),
+    # What became of the one POST: done, certainly nothing (perhaps because the file is gone), refused, or unknown.
+    _A.CREATE_INTENT: (_A.CREATED, _A.UPLOADED, _A.ABANDONED, _A.REFUSED, _A.RECONCILE),
     # Unknown: the provider's own list decides.
     _A.RECONCILE: (_A.CREATED, _A.FENCE, _A.QUARANTINE),
     # Not in the list: the input file is deleted, so that a create which arrives late runs nothing.
