@@ -1,0 +1,88 @@
+"""One run, two protocols: what is asked decides the table that comes out, not who is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+import nono
+from nono.runs.bench import Settings
+from nono.runs.ledger import RunState
+
+CHATS = ("openai/gpt-4o-mini", "gemini/gemini-2.5-flash")
+EMBEDDERS = ("openai/text-embedding-3-small", "gemini/gemini-embedding-001")
+QUICK = Settings(poll_first_s=0.02, poll_cap_s=0.1)
+ROWS = [{"text": f"review {n}" + ("[[nono:error 400 bad_text]]" if n == 5 else "")} for n in range(40)]
+
+
+class Verdict(BaseModel):
+    sentiment: str
+    stars: int
+
+
+@pytest.fixture
+def ask(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("OPENAI_BASE_URL", server.openai_base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", "local")
+    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.gemini_base_url)
+    monkeypatch.setenv("GEMINI_API_KEY", "local")
+
+    def run(rows: Any, model: str, **words: Any) -> list[dict[str, Any]]:
+        made = nono.run(rows, model=model, home=tmp_path / "home", settings=QUICK, **words)
+        assert made.wait().state is RunState.FINISHED
+        return list(made.results())
+
+    return run
+
+
+def test_the_same_run_gives_the_same_table_from_both_providers(ask: Any) -> None:
+    tables = [ask(ROWS, model, prompt="Say {{ text }}", rows_per_part=15) for model in CHATS]
+    compared = [[(row["text"], row["custom_id"], row["outcome"], row["answer"]) for row in table] for table in tables]
+    assert compared[0] == compared[1]
+    assert [row["outcome"] for row in tables[0]].count("errored") == 1
+    assert tables[0][5]["outcome"] == "errored"
+
+
+@pytest.mark.parametrize("model", CHATS)
+def test_structured_answers_become_columns(ask: Any, model: str) -> None:
+    rows = ask(["good", "bad"], model, schema=Verdict)
+    assert all(isinstance(row["sentiment"], str) and isinstance(row["stars"], int) for row in rows)
+
+
+@pytest.mark.parametrize("model", EMBEDDERS)
+def test_embeddings_come_as_vectors(ask: Any, model: str) -> None:
+    rows = ask(["one text", "another", "one text"], model, task="embedding")
+    assert len(rows[0]["embedding"]) in (1536, 3072)
+    assert rows[0]["embedding"] == rows[2]["embedding"] != rows[1]["embedding"]
+    # The same text is sent, and paid for, once.
+    assert [row["input_tokens"] for row in rows] == [2, 2, 0]
+
+
+def test_moderation_verdicts_become_columns(ask: Any) -> None:
+    rows = ask(["hello", "I will kill it"], "openai/omni-moderation-latest", task="moderation")
+    assert [row["flagged"] for row in rows] == [False, True]
+
+
+@pytest.mark.parametrize("model", CHATS)
+def test_conversations_and_pictures_are_asked_about(ask: Any, model: str) -> None:
+    messages = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Hi"}]
+    assert ask([{"messages": messages}], model)[0]["outcome"] == "succeeded"
+    dot = "data:image/png;base64,iVBORw0KGgo="
+    assert ask([{"text": "What is it?", "picture": dot}], model, images="picture")[0]["outcome"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [
+        ("/v1/responses", {"input": "Hi", "instructions": "Be short."}),
+        ("/v1/completions", {"prompt": "Once"}),
+        ("/v1/images/generations", {"prompt": "A letter A", "n": 1}),
+    ],
+)
+def test_raw_bodies_go_to_any_endpoint_of_the_batch(ask: Any, endpoint: str, body: dict[str, Any]) -> None:
+    (row,) = ask([{"body": body}], "openai/gpt-4o-mini", task="raw", endpoint=endpoint)
+    assert row["outcome"] == "succeeded", row["error_message"]
+    assert row["answer"]
