@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from guide_tools import Run, examples
 
-from nono.connector import service
 from nono.connector.genai_batch_processing import GeminiBatchService
-from nono.exchange import drive
 from nono.providers.gemini.check import check_file
 from nono.server.app import LocalServer
 
-EXAMPLES = Path(__file__).with_name("gemini_examples.md").read_text()
-BLOCKS = dict(re.findall(r"^## (.+?)\n\n```\w+\n(.*?)\n```$", EXAMPLES, re.M | re.S))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LocalServer]:
-    with LocalServer() as it:
-        yield it
-
-
-Run = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def run(server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run examples in order, in one namespace and an empty folder; a wait of 30 s between polls takes 10 ms."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.gemini_base_url)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    at_pace = functools.partial(drive, sleep=lambda seconds: time.sleep(min(seconds, 0.01)))
-    monkeypatch.setattr(service, "drive", at_pace)
-
-    def perform(*titles: str, **names: Any) -> dict[str, Any]:
-        for title in titles:
-            exec(compile(BLOCKS[title], title, "exec"), names)
-        return names
-
-    return perform
+BLOCKS = examples("gemini_examples.md")
 
 
 def test_the_first_batch_prints_three_answers(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
