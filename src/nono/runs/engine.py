@@ -15,7 +15,7 @@ from nono.runs import admission, cancelling, harvest, rounds, submission
 from nono.runs.bench import Bench, RunStops, backoff_s
 from nono.runs.events import Happened
 from nono.runs.ledger import AttemptRow, AttemptState, RunState
-from nono.runs.ledger.states import FINAL, IN_FLIGHT
+from nono.runs.ledger.states import FINAL
 from nono.runs.owner import Ownership
 
 Step = Callable[[Bench, AttemptRow], "admission.Wait | None"]
@@ -36,6 +36,9 @@ STEPS: dict[AttemptState, Step] = {
 SUBMISSIONS = frozenset({AttemptState.PLANNED, AttemptState.UPLOADED})
 # Nothing of the run is at work at the provider and nothing is on its way there.
 AT_REST = FINAL | {AttemptState.QUARANTINE}
+SENT = AT_REST | {AttemptState.CREATED}
+# Above every attempt's id (SQLite's largest integer).
+NO_ATTEMPT = (1 << 63) - 1
 # Reasons that leave nothing to harvest with: the key does not open the account, or nobody is there.
 AT_ONCE = frozenset({"key_refused", "unavailable"})
 
@@ -49,6 +52,8 @@ class Engine:
         self._busy: dict[int, Future[None]] = {}
         self._failure: BaseException | None = None
         self._stop: RunStops | None = None
+        # The gate: attempts from this one on wait for room; those before it are counted in already, and go on.
+        self._closed_from = 0
         self._closed_at = 0
         self._closed_s = 0.0
         self._closed_for = ""
@@ -179,7 +184,7 @@ class Engine:
         for attempt in self._due(room + len(busy | self._held)):
             if room <= 0 or self._failure is not None:
                 break
-            if attempt.id in busy | self._held or (attempt.state in SUBMISSIONS and self._gate_is_closed()):
+            if attempt.id in busy | self._held or (attempt.state in SUBMISSIONS and attempt.id >= self._open_until()):
                 continue
             started, room = started + 1, room - 1
             if pool is None:
@@ -192,12 +197,16 @@ class Engine:
     def _due(self, limit: int) -> list[AttemptRow]:
         bench, now = self.bench, self.bench.now()
         due = bench.ledger.due(bench.run.id, now, limit=limit)
-        if bench.run.state is RunState.RUNNING and not self._gate_is_closed():
-            due += bench.ledger.due_submissions(bench.run.id, now, limit=limit)
+        if bench.run.state is RunState.RUNNING:
+            due += bench.ledger.due_submissions(bench.run.id, now, limit=limit, before=self._open_until())
         return due
 
-    def _gate_is_closed(self) -> bool:
-        return self._stop is not None or 0 <= self.bench.now() - self._closed_at < self._closed_s * 1000
+    def _open_until(self) -> int:
+        """The first attempt that may not be submitted now."""
+        if self._stop is not None:
+            return 0
+        closed = 0 <= self.bench.now() - self._closed_at < self._closed_s * 1000
+        return self._closed_from if closed else NO_ATTEMPT
 
     def _take(self, attempt: AttemptRow) -> None:
         try:
@@ -210,10 +219,11 @@ class Engine:
             self._failure = self._failure or failure
         else:
             if verdict is not None:
-                self._close_gate(verdict)
+                self._close_gate(attempt, verdict)
 
-    def _close_gate(self, wait: admission.Wait) -> None:
+    def _close_gate(self, attempt: AttemptRow, wait: admission.Wait) -> None:
         bench = self.bench
+        self._closed_from = min(attempt.id, self._open_until())
         self._closed_at, self._closed_s = bench.now(), wait.seconds
         if wait.reason != self._closed_for:
             self._closed_for = wait.reason
@@ -235,10 +245,11 @@ class Engine:
         )
 
     def _all_sent(self) -> bool:
-        counts = self.bench.ledger.state_counts(self.bench.run.id)
-        waiting = any(count.state in SUBMISSIONS for count in counts)
-        clear = all(count.state in FINAL | SUBMISSIONS | (IN_FLIGHT & {AttemptState.CREATED}) for count in counts)
-        return clear and (not waiting or self._gate_is_closed())
+        open_until = self._open_until()
+        return all(
+            attempt.state in SENT or (attempt.state in SUBMISSIONS and attempt.id >= open_until)
+            for attempt in self.bench.ledger.attempts(self.bench.run.id)
+        )
 
     def _next_round(self) -> bool:
         """When all is at rest: settle what no step has, and send again what may still be answered."""

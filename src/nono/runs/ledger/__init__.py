@@ -186,8 +186,9 @@ class Ledger:
         """Attempts whose next step is due, submissions aside."""
         return self._rows(AttemptRow, "due_attempts", run_id=run_id, now=now, limit=limit)
 
-    def due_submissions(self, run_id: str, now: int, *, limit: int) -> list[AttemptRow]:
-        return self._rows(AttemptRow, "due_submissions", run_id=run_id, now=now, limit=limit)
+    def due_submissions(self, run_id: str, now: int, *, limit: int, before: int) -> list[AttemptRow]:
+        """Attempts that may be submitted now, of those with an id below `before`."""
+        return self._rows(AttemptRow, "due_submissions", run_id=run_id, now=now, limit=limit, before=before)
 
     def next_due_at(self, run_id: str, now: int) -> int | None:
         due_at: int | None = self._value("next_due_at", run_id=run_id, now=now)

@@ -111,7 +111,8 @@ ORDER BY state IN ('ended', 'fetched') DESC, id LIMIT :limit;
 
 -- name: due_submissions
 -- What waits to be sent, in order: uploaded files before new ones.
-SELECT * FROM attempts WHERE run_id = :run_id AND (due_at <= :now OR since > :now) AND state IN ('planned', 'uploaded')
+SELECT * FROM attempts WHERE run_id = :run_id AND (due_at <= :now OR since > :now) AND id < :before
+    AND state IN ('planned', 'uploaded')
 ORDER BY state DESC, id LIMIT :limit;
 
 -- name: next_due_at
