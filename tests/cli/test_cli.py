@@ -106,6 +106,8 @@ def test_rows_without_an_answer_make_exit_code_three(nono: Shell) -> None:
         (["run", "rows.csv", "-p", "x", "-m", "acme/m"], {}, 9, "acme"),
         (["status", "nosuchrun"], {}, 9, "nosuchrun"),
         (["cancel", "x"], {}, 9, "x"),
+        (["run", "rows.csv", *ASK, "-o", "out.xlsx"], {}, 9, "xlsx"),
+        (["run", "rows.csv", *ASK, "-o", "nowhere/out.csv"], {}, 9, "there is no folder nowhere"),
     ],
 )
 def test_an_error_is_one_line_with_a_hint_and_the_documented_code(

@@ -57,6 +57,10 @@ def command(
     from nono.cli.steer import finish, follow
 
     read_env_file(env_file)
+    if output is not None:
+        from nono.runs.results import check_target
+
+        check_target(output)  # now, not after hours
     asked = words(given)
     run = nono.run(source, new=new, max_cost=max_cost, **asked)
     status = run.status
