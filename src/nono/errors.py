@@ -27,7 +27,8 @@ NonoError                       .hint, .transient
 │   ├── NoDestination           it ended and names no place for its answers
 │   └── AnswersElsewhere        its answers are not inline: .place
 │       ├── FileOutput          in a file of the provider
-│       └── GcsOutput           in Cloud Storage
+│       ├── GcsOutput           in Cloud Storage
+│       └── BigQueryOutput      in a table of BigQuery
 └── WaitTimeout (TimeoutError)  the wait was given up; the batch goes on: .last
 ```
 """
@@ -218,6 +219,10 @@ class FileOutput(AnswersElsewhere):
 
 class GcsOutput(AnswersElsewhere):
     """The answers are in Cloud Storage."""
+
+
+class BigQueryOutput(AnswersElsewhere):
+    """The answers are in a table of BigQuery."""
 
 
 class WaitTimeout(NonoError, TimeoutError):

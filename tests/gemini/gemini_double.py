@@ -252,9 +252,9 @@ def refusal(status: int, name: str, message: str, details: Any = None) -> Says:
 
 
 @contextmanager
-def double() -> Iterator[GeminiDouble]:
+def double(it: GeminiDouble | None = None) -> Iterator[GeminiDouble]:
     """A running double on a free port."""
-    it = GeminiDouble()
+    it = it or GeminiDouble()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

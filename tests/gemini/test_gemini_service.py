@@ -92,19 +92,6 @@ def test_an_sdk_clients_timeout_is_in_milliseconds() -> None:
     assert GeminiBatchService(client=client)._send._plan.timeout.read == 7.0
 
 
-def test_a_vertex_client_is_refused() -> None:
-    class Options:
-        vertexai = True
-        api_key = "k"
-        _http_options = object()
-
-    class Client:
-        _api_client = Options()
-
-    with pytest.raises(SettingsError, match="Vertex AI"):
-        GeminiBatchService(client=Client())
-
-
 def test_what_is_no_client_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"wants a google.genai.Client, not str"):
         GeminiBatchService(client="key")

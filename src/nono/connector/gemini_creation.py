@@ -19,8 +19,12 @@ from nono.providers.gemini.check import check_file, check_inline
 from nono.providers.gemini.defaults import needs_writing, write_complete
 from nono.providers.gemini.translate import GENERATE
 from nono.providers.gemini.wire import File, Job
+from nono.providers.vertex.flows import VertexJobs
 
 StrPath = str | os.PathLike[str]
+_VERTEX_SOURCES = ("gcs_uri", "bigquery_uri")
+# After these nobody knows whether there is a job.
+_UNKNOWN = (AnswerLost, UnreadableAnswer, ProviderUnavailable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +41,16 @@ class Order:
     dest: str | None = None
 
 
-def from_inline(order: Order, requests: Iterable[Any]) -> Flow[Job]:
+def from_inline(vertex: VertexJobs | None, order: Order, requests: Iterable[Any]) -> Flow[Job]:
+    refuse_on_vertex(vertex, "requests inside a job")
     flows.model_path(order.model)
     items = yield Work(_checked, (order, requests))
     return (yield from _create(order, requests=items))
 
 
-def from_file(order: Order, file_path: StrPath | None, uploaded: Any) -> Flow[Job]:
+def from_file(vertex: VertexJobs | None, order: Order, file_path: StrPath | None, uploaded: Any) -> Flow[Job]:
     """From a file here, which is checked, completed and uploaded, or from one that is uploaded already."""
+    refuse_on_vertex(vertex, "a file that is uploaded with the job")
     if (file_path is None) == (uploaded is None):
         raise InputError(
             "a job is made from one input file: file_path or uploaded_file_name",
@@ -65,7 +71,7 @@ def from_file(order: Order, file_path: StrPath | None, uploaded: Any) -> Flow[Jo
     file = yield from _upload(order, path)
     try:
         return (yield from _create(order, file_name=file.name))
-    except (AnswerLost, UnreadableAnswer, ProviderUnavailable):
+    except _UNKNOWN:
         raise
     except NonoError as error:
         again = f"there is no job; create_file_batch(uploaded_file_name={file.name!r}) tries again without an upload"
@@ -74,31 +80,61 @@ def from_file(order: Order, file_path: StrPath | None, uploaded: Any) -> Flow[Jo
 
 
 def from_embeddings(
-    order: Order, requests: Iterable[Any] | None, file_path: StrPath | None, uploaded: str | None
+    vertex: VertexJobs | None,
+    order: Order,
+    requests: Iterable[Any] | None,
+    file_path: StrPath | None,
+    uploaded: str | None,
 ) -> Flow[Job]:
+    refuse_on_vertex(vertex, "a job that makes vectors")
     if requests is None:
-        return from_file(order, file_path, uploaded)
+        return from_file(vertex, order, file_path, uploaded)
     if file_path is not None or uploaded is not None:
         raise InputError("requests and a file", hint="give exactly one of requests, file_path, uploaded_file_name")
-    return from_inline(order, requests)
+    return from_inline(vertex, order, requests)
 
 
-def from_source(order: Order, sources: Mapping[str, Any]) -> Flow[Job]:
+def from_source(vertex: VertexJobs | None, order: Order, sources: Mapping[str, Any]) -> Flow[Job]:
     """From the one source that is given among `file_path`, `file_name`, `requests`, `gcs_uri`, `bigquery_uri`."""
     name = only_source(sources)
-    if order.dest is not None and name not in ("gcs_uri", "bigquery_uri"):
+    given = sources[name]
+    if name in _VERTEX_SOURCES:
+        return _from_storage(vertex, order, name, given)
+    if order.dest is not None:
         raise InputError(
             "dest is Vertex AI's; the Developer API keeps the answers of a job itself", hint="leave it out"
         )
-    given = sources[name]
-    if name in ("gcs_uri", "bigquery_uri"):
+    if name == "requests":
+        return from_inline(vertex, order, given)
+    return from_file(vertex, order, given if name == "file_path" else None, given if name == "file_name" else None)
+
+
+def _from_storage(vertex: VertexJobs | None, order: Order, name: str, given: Any) -> Flow[Job]:
+    if vertex is None:
         raise InputError(
             f"{name} is a source of Vertex AI; the Developer API reads files that were uploaded to it",
             hint="GeminiBatchService(vertexai=True, project=…, location=…) reads it; here use file_path=",
         )
-    if name == "requests":
-        return from_inline(order, given)
-    return from_file(order, given if name == "file_path" else None, given if name == "file_name" else None)
+    settings = [*order.defaults]
+    settings += [word for word in ("priority", "webhook") if getattr(order, word) is not None]
+    if settings:
+        raise InputError(
+            f"Vertex AI has no {', '.join(settings)} for a whole job",
+            hint="put it into each request: create_jsonl_file() writes them, upload_file(…, name='gs://…') stores them",
+        )
+    try:
+        return (yield from vertex.create(order.model, {name: given}, dest=order.dest, display_name=order.display_name))
+    except _UNKNOWN as error:
+        error.hint = _look_first(order)
+        raise
+
+
+def refuse_on_vertex(vertex: VertexJobs | None, what: str) -> None:
+    if vertex is not None:
+        raise InputError(
+            f"Vertex AI's batches have no place for {what}: they read Cloud Storage and BigQuery",
+            hint="upload_file(path, name='gs://bucket/in.jsonl'), then create_batch(model, gcs_uri='gs://bucket/in.jsonl')",
+        )
 
 
 def only_source(sources: Mapping[str, Any]) -> str:
@@ -145,7 +181,11 @@ def _create(order: Order, **source: Any) -> Flow[Job]:
                 **source,
             )
         )
-    except (AnswerLost, UnreadableAnswer, ProviderUnavailable) as error:
-        look = f"a job named {order.display_name!r}" if order.display_name else "a new job"
-        error.hint = f"it may exist: look for {look} in list_jobs() before another try, which could run and cost twice"
+    except _UNKNOWN as error:
+        error.hint = _look_first(order)
         raise
+
+
+def _look_first(order: Order) -> str:
+    look = f"a job named {order.display_name!r}" if order.display_name else "a new job"
+    return f"it may exist: look for {look} in list_jobs() before another try, which could run and cost twice"

@@ -15,13 +15,15 @@ from typing import Any, TypeVar, overload
 
 from nono import jsonl
 from nono.connector import gemini_creation as creation
+from nono.connector import gemini_files as stored
+from nono.connector.gemini_connection import JobCalls, connect
 from nono.connector.gemini_creation import Order
 from nono.connector.gemini_requests import GeminiRequests
 from nono.connector.service import AsyncService, SyncService
 from nono.errors import InputError
 from nono.exchange import Flow, Work
 from nono.providers.gemini import bodies, flows, uploads
-from nono.providers.gemini.account import client_timeout_s, resolve
+from nono.providers.gemini.account import client_timeout_s
 from nono.providers.gemini.answers import InlineResult
 from nono.providers.gemini.check import write_file
 from nono.providers.gemini.defaults import defaults_of
@@ -117,7 +119,12 @@ class GeminiBatchService(SyncService, GeminiRequests):
     GOOGLE_GENAI_API_VERSION, then `v1beta`. `client` is a `google.genai.Client` whose key, address, version, headers
     and timeout are taken over. `timeout_s` is how long one answer may take.
 
-    Raises MissingKey.
+    With `vertexai=True` (or GOOGLE_GENAI_USE_VERTEXAI) it speaks to Vertex AI: jobs of `project` (GOOGLE_CLOUD_PROJECT)
+    and `location` (GOOGLE_CLOUD_LOCATION, else `global`), as `credentials` or whom google-auth finds; the address from
+    `base_url`, then GOOGLE_VERTEX_BASE_URL. There, requests and answers stay in Cloud Storage or BigQuery:
+    `create_batch(gcs_uri=…)`.
+
+    Raises MissingKey; MissingExtra where google-auth is not installed.
     """
 
     def __init__(
@@ -128,8 +135,22 @@ class GeminiBatchService(SyncService, GeminiRequests):
         api_version: str | None = None,
         client: Any = None,
         timeout_s: float | None = None,
+        vertexai: bool | None = None,
+        project: str | None = None,
+        location: str | None = None,
+        credentials: Any = None,
     ) -> None:
-        account, self.key_source = resolve(api_key=api_key, base_url=base_url, api_version=api_version, client=client)
+        account, self._vertex, self.key_source = connect(
+            vertexai,
+            client,
+            api_key=api_key,
+            base_url=base_url,
+            api_version=api_version,
+            project=project,
+            location=location,
+            credentials=credentials,
+        )
+        self._jobs: JobCalls = self._vertex or flows
         super().__init__(account, timeout_s=_timeout(timeout_s, client))
 
     def create_batch(
@@ -164,6 +185,7 @@ class GeminiBatchService(SyncService, GeminiRequests):
         """
         return self._run(
             creation.from_source(
+                self._vertex,
                 Order(
                     model,
                     display_name,
@@ -207,7 +229,7 @@ class GeminiBatchService(SyncService, GeminiRequests):
         Raises InputError (naming the request and the right place) or LimitError before anything is sent; ProviderError
         if the service refuses; AnswerLost if it is unknown whether the job exists: `list_jobs` tells.
         """
-        return self._run(creation.from_inline(Order(model_name, display_name, check=check), requests))
+        return self._run(creation.from_inline(self._vertex, Order(model_name, display_name, check=check), requests))
 
     def create_file_batch(
         self,
@@ -224,7 +246,9 @@ class GeminiBatchService(SyncService, GeminiRequests):
         the file is named by its line.
         """
         return self._run(
-            creation.from_file(Order(model_name, display_name, check=check), file_path, uploaded_file_name)
+            creation.from_file(
+                self._vertex, Order(model_name, display_name, check=check), file_path, uploaded_file_name
+            )
         )
 
     def create_embeddings_batch(
@@ -243,13 +267,13 @@ class GeminiBatchService(SyncService, GeminiRequests):
         """
         return self._run(
             creation.from_embeddings(
-                Order(model_name, display_name, EMBED, check), requests, file_path, uploaded_file_name
+                self._vertex, Order(model_name, display_name, EMBED, check), requests, file_path, uploaded_file_name
             )
         )
 
     def get_job(self, job_name: str) -> Job:
         """The job as it is now. `job_name` is `batches/…`, or the bare id."""
-        return self._run(flows.get(job_name))
+        return self._run(self._jobs.get(job_name))
 
     def get_job_status(self, job_name: str) -> str:
         """The job's state alone, one of the STATE constants."""
@@ -267,7 +291,7 @@ class GeminiBatchService(SyncService, GeminiRequests):
         `callback(job, elapsed_seconds)` is called at every poll, the last included. Trouble that passes is waited out.
         Raises WaitTimeout (a TimeoutError) after `timeout` seconds; the job goes on then.
         """
-        return self._run(_wait(job_name, poll_interval, timeout, callback))
+        return self._run(_wait(self._jobs, job_name, poll_interval, timeout, callback))
 
     def get_inline_results(self, job_name: str) -> list[InlineResult]:
         """The answers of an ended inline job, in the order of its requests where they came without keys.
@@ -277,7 +301,7 @@ class GeminiBatchService(SyncService, GeminiRequests):
 
         Raises NotComplete, JobFailed, NoDestination, or FileOutput if the answers are in a file.
         """
-        return self._run(flows.inline_results(job_name))
+        return self._run(self._jobs.inline_results(job_name))
 
     @overload
     def get_file_results(self, job_name: str, output_path: None = None) -> list[dict[str, Any]]: ...
@@ -289,7 +313,7 @@ class GeminiBatchService(SyncService, GeminiRequests):
         A dict has `key` and either `response` or `error`; find them by `key`, not by position. A file lands whole or
         not at all, and a broken download goes on where it broke. Raises NotComplete, JobFailed or NoDestination.
         """
-        return self._run(_file_results(job_name, output_path))
+        return self._run(_file_results(self._jobs, job_name, output_path))
 
     def get_responses(self, job: Job | str) -> list[InlineResult]:
         """`get_inline_results` for a job object, without asking the service again."""
@@ -297,13 +321,13 @@ class GeminiBatchService(SyncService, GeminiRequests):
 
     def cancel_job(self, job_name: str) -> Job:
         """Cancel a job and return it as it is then. One that has ended already stays as it ended."""
-        return self._run(flows.cancel(job_name))
+        return self._run(self._jobs.cancel(job_name))
 
     def list_jobs(self, page_size: int | None = None, page_token: str | None = None, filter: str | None = None) -> Jobs:
         """All jobs, fetched page by page while they are iterated over; `page_token` is where to begin."""
 
         def fetch(token: str | None) -> JobPage:
-            return self._run(flows.list_page(page_size, token, filter))
+            return self._run(self._jobs.list_page(page_size, token, filter))
 
         return Jobs(fetch(page_token), fetch)
 
@@ -313,7 +337,7 @@ class GeminiBatchService(SyncService, GeminiRequests):
 
     def delete_job(self, job_name: str) -> None:
         """Delete a job; its answers vanish with it. Cancel one that still runs first: deleting may not stop it."""
-        self._run(flows.delete(job_name))
+        self._run(self._jobs.delete(job_name))
 
     def upload_file(
         self,
@@ -327,19 +351,19 @@ class GeminiBatchService(SyncService, GeminiRequests):
 
         After a broken connection the upload goes on where it broke. `on_progress(sent, total)` counts bytes.
         """
-        return self._run(_upload(file_path, name, display_name, mime_type, on_progress))
+        return self._run(stored.upload(self._vertex, file_path, name, display_name, mime_type, on_progress))
 
     def get_file(self, file_name: str) -> File:
         """What the service knows about an uploaded file; answer files cannot be asked about."""
-        return self._run(uploads.get_file(file_name))
+        return self._run(stored.get(self._vertex, file_name))
 
     def delete_file(self, file_name: str) -> None:
         """Delete an uploaded file; one that is gone already is no error."""
-        self._run(uploads.delete_file(file_name))
+        self._run(stored.delete(self._vertex, file_name))
 
     def download_file(self, file_name: str, output_path: P) -> P:
         """Download an answer file; uploads cannot be downloaded. It lands whole or not at all."""
-        self._run(flows.download_file(file_name, _target(output_path)))
+        self._run(stored.download(self._vertex, file_name, _target(output_path)))
         return output_path
 
     @staticmethod
@@ -371,8 +395,22 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
         api_version: str | None = None,
         client: Any = None,
         timeout_s: float | None = None,
+        vertexai: bool | None = None,
+        project: str | None = None,
+        location: str | None = None,
+        credentials: Any = None,
     ) -> None:
-        account, self.key_source = resolve(api_key=api_key, base_url=base_url, api_version=api_version, client=client)
+        account, self._vertex, self.key_source = connect(
+            vertexai,
+            client,
+            api_key=api_key,
+            base_url=base_url,
+            api_version=api_version,
+            project=project,
+            location=location,
+            credentials=credentials,
+        )
+        self._jobs: JobCalls = self._vertex or flows
         super().__init__(account, timeout_s=_timeout(timeout_s, client))
 
     async def create_batch(
@@ -398,6 +436,7 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
         """As `GeminiBatchService.create_batch`."""
         return await self._run(
             creation.from_source(
+                self._vertex,
                 Order(
                     model,
                     display_name,
@@ -432,7 +471,9 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
         check: bool = True,
     ) -> Job:
         """As `GeminiBatchService.create_inline_batch`."""
-        return await self._run(creation.from_inline(Order(model_name, display_name, check=check), requests))
+        return await self._run(
+            creation.from_inline(self._vertex, Order(model_name, display_name, check=check), requests)
+        )
 
     async def create_file_batch(
         self,
@@ -445,7 +486,9 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
     ) -> Job:
         """As `GeminiBatchService.create_file_batch`."""
         return await self._run(
-            creation.from_file(Order(model_name, display_name, check=check), file_path, uploaded_file_name)
+            creation.from_file(
+                self._vertex, Order(model_name, display_name, check=check), file_path, uploaded_file_name
+            )
         )
 
     async def create_embeddings_batch(
@@ -461,13 +504,13 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
         """As `GeminiBatchService.create_embeddings_batch`."""
         return await self._run(
             creation.from_embeddings(
-                Order(model_name, display_name, EMBED, check), requests, file_path, uploaded_file_name
+                self._vertex, Order(model_name, display_name, EMBED, check), requests, file_path, uploaded_file_name
             )
         )
 
     async def get_job(self, job_name: str) -> Job:
         """As `GeminiBatchService.get_job`."""
-        return await self._run(flows.get(job_name))
+        return await self._run(self._jobs.get(job_name))
 
     async def get_job_status(self, job_name: str) -> str:
         """As `GeminiBatchService.get_job_status`."""
@@ -481,11 +524,11 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
         callback: Callback | None = None,
     ) -> Job:
         """As `GeminiBatchService.wait_for_completion`; the callback may be a coroutine function."""
-        return await self._run(_wait(job_name, poll_interval, timeout, callback))
+        return await self._run(_wait(self._jobs, job_name, poll_interval, timeout, callback))
 
     async def get_inline_results(self, job_name: str) -> list[InlineResult]:
         """As `GeminiBatchService.get_inline_results`."""
-        return await self._run(flows.inline_results(job_name))
+        return await self._run(self._jobs.inline_results(job_name))
 
     @overload
     async def get_file_results(self, job_name: str, output_path: None = None) -> list[dict[str, Any]]: ...
@@ -493,7 +536,7 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
     async def get_file_results(self, job_name: str, output_path: P) -> P: ...
     async def get_file_results(self, job_name: str, output_path: Any = None) -> Any:
         """As `GeminiBatchService.get_file_results`."""
-        return await self._run(_file_results(job_name, output_path))
+        return await self._run(_file_results(self._jobs, job_name, output_path))
 
     async def get_responses(self, job: Job | str) -> list[InlineResult]:
         """As `GeminiBatchService.get_responses`."""
@@ -501,7 +544,7 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
 
     async def cancel_job(self, job_name: str) -> Job:
         """As `GeminiBatchService.cancel_job`."""
-        return await self._run(flows.cancel(job_name))
+        return await self._run(self._jobs.cancel(job_name))
 
     def list_jobs(
         self, page_size: int | None = None, page_token: str | None = None, filter: str | None = None
@@ -509,7 +552,7 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
         """As `GeminiBatchService.list_jobs`: `async for job in service.list_jobs()`, awaited before or not."""
 
         async def fetch(token: str | None) -> JobPage:
-            return await self._run(flows.list_page(page_size, token, filter))
+            return await self._run(self._jobs.list_page(page_size, token, filter))
 
         return AsyncJobs(fetch, page_token)
 
@@ -519,7 +562,7 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
 
     async def delete_job(self, job_name: str) -> None:
         """As `GeminiBatchService.delete_job`."""
-        await self._run(flows.delete(job_name))
+        await self._run(self._jobs.delete(job_name))
 
     async def upload_file(
         self,
@@ -530,19 +573,19 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
         on_progress: Callable[[int, int], object] | None = None,
     ) -> File:
         """As `GeminiBatchService.upload_file`."""
-        return await self._run(_upload(file_path, name, display_name, mime_type, on_progress))
+        return await self._run(stored.upload(self._vertex, file_path, name, display_name, mime_type, on_progress))
 
     async def get_file(self, file_name: str) -> File:
         """As `GeminiBatchService.get_file`."""
-        return await self._run(uploads.get_file(file_name))
+        return await self._run(stored.get(self._vertex, file_name))
 
     async def delete_file(self, file_name: str) -> None:
         """As `GeminiBatchService.delete_file`."""
-        await self._run(uploads.delete_file(file_name))
+        await self._run(stored.delete(self._vertex, file_name))
 
     async def download_file(self, file_name: str, output_path: P) -> P:
         """As `GeminiBatchService.download_file`."""
-        await self._run(flows.download_file(file_name, _target(output_path)))
+        await self._run(stored.download(self._vertex, file_name, _target(output_path)))
         return output_path
 
     async def create_jsonl_file(
@@ -563,9 +606,11 @@ def _largest_page() -> int:
     return flows.FACTS.number("limits.page_size")
 
 
-def _wait(job_name: str, poll_interval: float, timeout: float | None, callback: Callback | None) -> Flow[Job]:
+def _wait(
+    jobs: JobCalls, job_name: str, poll_interval: float, timeout: float | None, callback: Callback | None
+) -> Flow[Job]:
     return wait_until_ended(
-        lambda: flows.get(job_name),
+        lambda: jobs.get(job_name),
         ended=lambda job: job.complete,
         describe=lambda job: job.state,
         poll_interval_s=poll_interval,
@@ -574,34 +619,17 @@ def _wait(job_name: str, poll_interval: float, timeout: float | None, callback: 
     )
 
 
-def _file_results(job_name: str, output_path: StrPath | None) -> Flow[Any]:
+def _file_results(jobs: JobCalls, job_name: str, output_path: StrPath | None) -> Flow[Any]:
     if output_path is not None:
-        yield from flows.save_answers(job_name, _target(output_path))
+        yield from jobs.save_answers(job_name, _target(output_path))
         return output_path
     with tempfile.TemporaryDirectory(prefix="nono-") as folder:
-        path = yield from flows.save_answers(job_name, Path(folder) / "answers.jsonl")
-        return (yield Work(_read, (path,)))
+        path = yield from jobs.save_answers(job_name, Path(folder) / "answers.jsonl")
+        return (yield Work(_read, (path, jobs.answer_of)))
 
 
-def _read(path: Path) -> list[Any]:
-    return list(jsonl.read_values(path))
-
-
-def _upload(
-    file_path: StrPath,
-    name: str | None,
-    display_name: str | None,
-    mime_type: str,
-    on_progress: Callable[[int, int], object] | None,
-) -> Flow[File]:
-    path = Path(file_path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    return (
-        yield from uploads.upload(
-            path, name=name, display_name=display_name, mime_type=mime_type, on_progress=on_progress
-        )
-    )
+def _read(path: Path, answer_of: Callable[[Any], Any]) -> list[Any]:
+    return [answer_of(value) for value in jsonl.read_values(path)]
 
 
 def _target(output_path: StrPath) -> Path:

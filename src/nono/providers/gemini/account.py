@@ -38,11 +38,16 @@ def resolve(
     GEMINI_API_KEY, GOOGLE_GEMINI_BASE_URL, GOOGLE_GENAI_API_VERSION), else the service's. A base URL may end in a
     version (`http://127.0.0.1:8765/v1beta`).
 
-    Raises MissingKey, and SettingsError for a client that speaks Vertex AI or is no client.
+    Raises MissingKey, and SettingsError for a client that speaks Vertex AI (`nono.providers.vertex`) or is no client.
     """
     environment = os.environ if environment is None else environment
     taken = _options_of(client) if client is not None else None
     candidates = [(api_key, "argument")]
+    if getattr(getattr(client, "_api_client", None), "vertexai", None):
+        raise SettingsError(
+            "the client speaks Vertex AI, and vertexai=False was asked for",
+            hint="leave vertexai out, or make the client with an API key and without vertexai=True",
+        )
     if taken is not None:
         candidates.append((getattr(client._api_client, "api_key", None), "client"))
     candidates += [(environment.get(name), name) for name in KEY_VARIABLES]
@@ -88,11 +93,6 @@ def _options_of(client: Any) -> Any:
         raise SettingsError(
             f"client= wants a google.genai.Client, not {type(client).__name__}",
             hint="pass genai.Client(...), or use api_key= and base_url=",
-        )
-    if getattr(api_client, "vertexai", None):
-        raise SettingsError(
-            "the client speaks Vertex AI; batches go through the Gemini Developer API here",
-            hint="make the client with an API key and without vertexai=True",
         )
     return options
 

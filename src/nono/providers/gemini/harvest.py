@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nono.errors import FileOutput, GcsOutput, InputError, JobFailed, NoDestination, NotComplete
+from nono.errors import BigQueryOutput, FileOutput, GcsOutput, InputError, JobFailed, NoDestination, NotComplete
 from nono.providers.gemini.answers import InlineResult
 from nono.providers.gemini.wire import Destination, Job
 
@@ -22,11 +22,7 @@ def inline_answers(job: Job) -> list[InlineResult]:
             place=dest.file_name,
             hint="get_file_results() downloads them",
         )
-    raise GcsOutput(
-        f"{job.name}: the answers are in {dest.gcs_uri or dest.bigquery_uri}",
-        batch_id=job.name,
-        place=dest.gcs_uri or dest.bigquery_uri or "",
-    )
+    raise _elsewhere(job, dest)
 
 
 def answer_file(job: Job) -> str:
@@ -36,8 +32,19 @@ def answer_file(job: Job) -> str:
         return dest.file_name
     if dest.inlined_responses is not None:
         raise InputError(f"{job.name}: the answers are inline, not in a file", hint="use get_inline_results()")
-    place = dest.gcs_uri or dest.bigquery_uri or ""
-    raise GcsOutput(f"{job.name}: the answers are in {place}", batch_id=job.name, place=place)
+    raise _elsewhere(job, dest)
+
+
+def answer_place(job: Job) -> str:
+    """The `gs://` folder or `bq://` table of an ended Vertex AI job's answers. Raises as `inline_answers`."""
+    dest = _destination(job)
+    return dest.gcs_uri or dest.bigquery_uri or ""
+
+
+def _elsewhere(job: Job, dest: Destination) -> GcsOutput | BigQueryOutput:
+    kind, place = (GcsOutput, dest.gcs_uri) if dest.gcs_uri else (BigQueryOutput, dest.bigquery_uri or "")
+    said = f"{job.name}: the answers are in {place}"
+    return kind(said, batch_id=job.name, place=place, hint="get_file_results() reads them")
 
 
 def _destination(job: Job) -> Destination:

@@ -100,7 +100,9 @@ _HINTS: dict[type[ProviderError], str] = {
 }
 
 
-def raise_for(reply: Reply, what: str) -> Reply:
+def raise_for(
+    reply: Reply, what: str, *, provider: str = "gemini", hints: Mapping[type[ProviderError], str] = _HINTS
+) -> Reply:
     """The reply itself if it is a 2xx; otherwise raise the error that it stands for. `what` was tried, in a few words.
 
     Raises ProviderError in its narrowest class. Trying again helps where `.transient` is true, and not before
@@ -116,13 +118,13 @@ def raise_for(reply: Reply, what: str) -> Reply:
     kind = _class_of(reply.status, message, error.get("details"))
     raise kind(
         f"{what}: {message} (HTTP {reply.status}{f', {code}' if code else ''})",
-        provider="gemini",
+        provider=provider,
         status=reply.status,
         code=code,
         retry_after_s=_retry_delay_s(error.get("details")) or retry_after_s(reply.headers),
         request_id=reply.headers.get("x-goog-request-id"),
         body=body,
-        hint=_HINTS.get(kind),
+        hint=hints.get(kind),
     )
 
 

@@ -57,9 +57,11 @@ class CompletionStats:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a job's requests are; an inline job's are not echoed."""
+    """Where a job's requests are; an inline job's are not echoed. The last two are Vertex AI's."""
 
     file_name: str | None = None
+    gcs_uri: tuple[str, ...] | None = None
+    bigquery_uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ def parse_job(operation: Any) -> Job:
         raise UnreadableAnswer(f"the answer is not a batch: {str(operation)[:80]!r}")
     metadata = _mapping(operation.get("metadata"))
     done = operation.get("done") is True
-    error = _parse_error(operation.get("error") or metadata.get("error"))
+    error = parse_error(operation.get("error") or metadata.get("error"))
     dest = _parse_output(_pick(metadata, "output")) or _parse_output(operation.get("response"))
     file_name = _text(_pick(_mapping(_pick(metadata, "inputConfig", "input_config")), "fileName", "file_name"))
     return Job(
@@ -278,7 +280,7 @@ def _state(native: str | None, *, done: bool, failed: bool) -> str:
     return ours if ours in PHASES else native or ours
 
 
-def _parse_error(error: Any) -> JobError | None:
+def parse_error(error: Any) -> JobError | None:
     if not error:
         return None
     if not isinstance(error, Mapping):

@@ -1,0 +1,156 @@
+"""The wire as values: a `BatchPredictionJob` becomes the same `Job` that the Developer API's batches become.
+
+https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.locations.batchPredictionJobs
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from nono.errors import InputError, UnreadableAnswer
+from nono.model import Phase
+from nono.providers.gemini.wire import (
+    PHASES,
+    CompletionStats,
+    Destination,
+    Job,
+    JobPage,
+    Source,
+    parse_error,
+    parse_time,
+)
+from nono.providers.vertex.storage import split_uri
+
+_ENDED_BADLY = (Phase.FAILED, Phase.CANCELLED, Phase.EXPIRED)
+
+
+def job_body(model: str, source: Mapping[str, Any], dest: str | None, display_name: str, unique: str) -> dict[str, Any]:
+    """The body of a create. Without `dest` the answers go beside the source, where the official SDK puts them, too."""
+    if (table := source.get("bigquery_uri")) is not None:
+        read: dict[str, Any] = {"instancesFormat": "bigquery", "bigquerySource": {"inputUri": table_uri(table)}}
+        dest = dest or f"{table}_dest_{unique}"
+    else:
+        given = source["gcs_uri"]
+        uris = [given] if isinstance(given, str) else list(given) if isinstance(given, Sequence) else []
+        for uri in uris:
+            split_uri(uri)
+        if not uris:
+            raise InputError("gcs_uri is one gs:// address, or a list of them", hint="gcs_uri='gs://bucket/in.jsonl'")
+        read = {"instancesFormat": "jsonl", "gcsSource": {"uris": uris}}
+        if dest is None:
+            if len(uris) > 1 or not uris[0].endswith(".jsonl"):
+                raise InputError(
+                    "where the answers go is not clear from the source", hint="name it: dest='gs://bucket/folder'"
+                )
+            dest = f"{uris[0].removesuffix('.jsonl')}/dest"
+    return {"model": model_name(model), "inputConfig": read, "displayName": display_name, "outputConfig": _write(dest)}
+
+
+def _write(dest: str) -> dict[str, Any]:
+    if isinstance(dest, str) and dest.startswith("bq://"):
+        return {"predictionsFormat": "bigquery", "bigqueryDestination": {"outputUri": dest}}
+    split_uri(dest, folder=True)
+    return {"predictionsFormat": "jsonl", "gcsDestination": {"outputUriPrefix": dest}}
+
+
+def model_name(model: str) -> str:
+    """`publishers/google/models/x` for a bare name. Raises InputError for what is no name."""
+    if not isinstance(model, str) or not re.fullmatch(r"[A-Za-z0-9._@/-]+", model) or ".." in model:
+        raise InputError(f"not the name of a model: {model!r}", hint='for example "gemini-2.5-flash"')
+    if model.startswith(("publishers/", "projects/", "models/")):
+        return model
+    publisher, slash, name = model.partition("/")
+    return f"publishers/{publisher}/models/{name}" if slash else f"publishers/google/models/{model}"
+
+
+def table_uri(uri: str) -> str:
+    if not isinstance(uri, str) or not re.fullmatch(r"bq://[^\s./]+\.[^\s./]+\.[^\s/]+", uri):
+        raise InputError(f"not the address of a table: {uri!r}", hint="bq://project.dataset.table")
+    return uri
+
+
+def parse_job(answer: Any) -> Job:
+    """A BatchPredictionJob as a job. Raises UnreadableAnswer for what is not one."""
+    if not isinstance(answer, Mapping) or not isinstance(answer.get("name"), str):
+        raise UnreadableAnswer(f"the answer is not a batch prediction job: {str(answer)[:80]!r}")
+    state = str(answer.get("state") or "JOB_STATE_UNSPECIFIED").upper()
+    reads = _mapping(answer.get("inputConfig"))
+    uris = _mapping(reads.get("gcsSource")).get("uris")
+    return Job(
+        name=answer["name"],
+        state=state,
+        display_name=answer.get("displayName"),
+        model=answer.get("model"),
+        src=Source(
+            gcs_uri=tuple(uris) if isinstance(uris, list) else None,
+            bigquery_uri=_mapping(reads.get("bigquerySource")).get("inputUri"),
+        ),
+        dest=_destination(answer, PHASES.get(state)),
+        create_time=parse_time(answer.get("createTime")),
+        start_time=parse_time(answer.get("startTime")),
+        end_time=parse_time(answer.get("endTime")),
+        update_time=parse_time(answer.get("updateTime")),
+        error=parse_error(answer.get("error")),
+        completion_stats=_stats(answer.get("completionStats")),
+        raw=answer,
+    )
+
+
+def parse_job_page(answer: Any) -> JobPage:
+    jobs = _mapping(answer).get("batchPredictionJobs")
+    token = _mapping(answer).get("nextPageToken")
+    return JobPage(tuple(map(parse_job, jobs)) if isinstance(jobs, list) else (), token or None)
+
+
+def _destination(answer: Mapping[str, Any], phase: Phase | None) -> Destination | None:
+    """Where the answers are, or, while the job runs, below which place they will be; None where it left none."""
+    info, writes = _mapping(answer.get("outputInfo")), _mapping(answer.get("outputConfig"))
+    if folder := info.get("gcsOutputDirectory"):
+        return Destination(gcs_uri=str(folder))
+    if table := info.get("bigqueryOutputTable"):
+        dataset = str(info.get("bigqueryOutputDataset") or "")
+        whole = str(table) if str(table).startswith("bq://") or not dataset else f"{dataset}.{table}"
+        return Destination(bigquery_uri=whole)
+    if phase in _ENDED_BADLY:
+        return None
+    gcs = _mapping(writes.get("gcsDestination")).get("outputUriPrefix")
+    bigquery = _mapping(writes.get("bigqueryDestination")).get("outputUri")
+    return Destination(gcs_uri=gcs, bigquery_uri=bigquery) if gcs or bigquery else None
+
+
+def _stats(stats: Any) -> CompletionStats | None:
+    """Counters are texts; an `incompleteCount` of -1 says that nobody knows how many there are."""
+    if not isinstance(stats, Mapping):
+        return None
+    succeeded, failed, left = (_int(stats.get(name)) for name in ("successfulCount", "failedCount", "incompleteCount"))
+    total = succeeded + failed + left if left >= 0 else 0
+    return CompletionStats(total, succeeded, failed, max(left, 0))
+
+
+def answer_of(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the answers with an `error` where it has none but a `status` that says what went wrong."""
+    status = line.get("status")
+    if not status or line.get("error"):
+        return dict(line)
+    words, _, rest = str(status).partition(": ")
+    try:
+        inner = msgspec.json.decode(rest)
+    except msgspec.MsgspecError:
+        inner = None
+    error = inner.get("error") if isinstance(inner, Mapping) else None
+    return dict(line) | {"error": error if isinstance(error, Mapping) else {"message": str(status), "status": words}}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _int(value: Any) -> int:
+    try:
+        return int(value or 0)
+    except (TypeError, ValueError):
+        return 0
