@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -47,6 +48,8 @@ class LiveView:
         self._live = Live(console=self._console, auto_refresh=False, transient=False) if self._fancy else None
         self._last_line_at = float("-inf")
         self._last_batches: dict[str, int] = {}
+        # Codes and counts by part: a part that is settled again replaces its own.
+        self._errors: dict[int, dict[str, int]] = {}
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -61,15 +64,20 @@ class LiveView:
 
     def tell(self, event: Event) -> None:
         """Say what a person may want to act upon: trouble, a refusal, a wait for room."""
+        if event.what is Happened.SETTLED:
+            self._errors[event.detail["part"]] = event.detail["errors"]
         word = TOLD.get(event.what)
         if word is None or self._quiet:
             return
         detail = ", ".join(f"{name} {value}" for name, value in event.detail.items() if value is not None)
         self._console.print(f"{word}: {detail}", style="yellow", highlight=False, soft_wrap=True)
 
+    def _error_codes(self) -> Counter[str]:
+        return sum((Counter(codes) for codes in self._errors.values()), Counter())
+
     def show(self, status: RunStatus) -> None:
         if self._live is not None:
-            self._live.update(picture(status), refresh=True)
+            self._live.update(picture(status, self._error_codes()), refresh=True)
             return
         changed = status.batches != self._last_batches
         if not self._quiet and (changed or time.monotonic() - self._last_line_at >= PLAIN_EVERY_S):
@@ -77,7 +85,7 @@ class LiveView:
             self._last_line_at, self._last_batches = time.monotonic(), status.batches
 
 
-def picture(status: RunStatus) -> RenderableType:
+def picture(status: RunStatus, errors: Counter[str]) -> RenderableType:
     """The status as some lines with a bar."""
     from rich.text import Text
 
@@ -90,6 +98,9 @@ def picture(status: RunStatus) -> RenderableType:
     text.append(f"  {rows(status)}\n")
     text.append(f" batches {batches(status)}\n")
     text.append(f" {waits(status)}\n", style="dim")
+    if errors:
+        said = " · ".join(f"{code} {count:,}" for code, count in errors.most_common(4))
+        text.append(f" errors  {said}      nono errors {status.name or status.id}\n", style="red")
     if not status.over:
         text.append(" Ctrl-C leaves safely: batches go on at the provider.", style="dim")
     return text

@@ -35,7 +35,7 @@ class Happened(StrEnum):
     ENDED = "ended"  # native_state
     FETCHED = "fetched"  # files, bytes
     ANSWERS_GONE = "answers_gone"  # error
-    SETTLED = "settled"  # part, counters
+    SETTLED = "settled"  # part, counters, errors by code
     ODD_ANSWERS = "odd_answers"  # part, duplicates, unknown, corrupt
     RETRY_PLANNED = "retry_planned"  # requests, round
     REFUSED = "refused"  # error

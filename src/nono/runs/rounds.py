@@ -177,7 +177,8 @@ def _enter(commit: Commit, summaries: Iterable[PartSummary]) -> None:
             output_tokens=summary.usage.output_tokens,
             cost_usd=summary.cost_usd,
         )
-        commit.event(Happened.SETTLED, part=summary.no, **outcomes)
+        codes = {error.code: error.count for error in summary.errors}
+        commit.event(Happened.SETTLED, part=summary.no, **outcomes, errors=codes)
         if summary.oddities:
             commit.event(
                 Happened.ODD_ANSWERS,
