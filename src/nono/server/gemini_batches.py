@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from nono.providers.gemini.requests import snake
+from nono.providers.gemini.requests import camel, snake
 from nono.providers.gemini.translate import EMBED, GENERATE
 from nono.server.clock import SECOND_NS
 from nono.server.database import IllegalMove
@@ -44,6 +44,7 @@ METHODS = {"batchGenerateContent": GENERATE, "asyncBatchEmbedContent": EMBED}
 _ID_LENGTH = 36
 _DEFAULT_PAGE = 50
 _FIELDS = frozenset({"model", "name", "displayName", "inputConfig", "priority", "webhookConfig"})
+_UPDATES = ("updateGenerateContentBatch", "updateEmbedContentBatch")
 _SOURCES = frozenset({"fileName", "requests"})
 _READ_BYTES = 1 << 20
 # Stands in an operation for the answers, which are copied from their file when it is sent.
@@ -64,7 +65,7 @@ class Batches:
             Route(one, self.get, methods=["GET"]),
             Route(one, self.delete, methods=["DELETE"]),
             Route(f"{one}:cancel", self.cancel, methods=["POST"]),
-            Route(f"{one}:{{method:gemini_word}}", self.update, methods=["PATCH"]),
+            *(Route(f"{one}:{method}", self.update, methods=["PATCH"]) for method in _UPDATES),
         ]
 
     async def create(self, request: Request, resource: str, endpoint: str) -> Response:
@@ -108,8 +109,28 @@ class Batches:
         self._core.work.forget(self._batch(request))
         return reply({})
 
-    def update(self, request: Request) -> Response:
-        raise Refused(501, "This local server does not change batches; give the priority when you create one.")
+    async def update(self, request: Request) -> Response:
+        """Change the display name or the priority: what `updateMask` names, or what is in the body."""
+        given = _known(await read_object(request), _FIELDS, "batch")
+        mask = request.query_params.get("updateMask") or request.query_params.get("update_mask") or ",".join(given)
+        names = {camel(name.strip()) for name in mask.split(",")}
+        if not names <= {"displayName", "priority"}:
+            raise Refused(400, "Only 'display_name' and 'priority' of a batch can be changed.")
+        return reply(await run_in_threadpool(self._change, request, names, given))
+
+    def _change(self, request: Request, names: set[str], given: Mapping[str, Any]) -> dict[str, Any]:
+        batch = self._batch(request)
+        changes: dict[str, Any] = {}
+        if "priority" in names:
+            changes["priority"] = _priority(given.get("priority"))
+        if "displayName" in names:
+            changes["details"] = {**batch.details, "display_name": _display_name(given)}
+        try:
+            batch = self._core.work.change(batch, **changes)
+        except IllegalMove:
+            raise Refused(503, "The batch is moving to another state; try again.") from None
+        shown: dict[str, Any] = operation(batch, _file_output(batch))["metadata"]
+        return {name: value for name, value in shown.items() if name != "@type"}
 
     def _batch(self, request: Request) -> Batch:
         batch_id = request.path_params["batch_id"]
@@ -207,9 +228,6 @@ def _new_batch(given: Any, resource: str, endpoint: str, now_ns: int) -> tuple[B
         raise Refused(400, "Invalid value at 'batch.input_config.file_name': expected 'files/…'.")
     if requests is not None and not isinstance(requests, Mapping):
         raise Refused(400, "Invalid value at 'batch.input_config.requests': expected {\"requests\": […]}.")
-    display_name = fields.get("displayName")
-    if display_name is not None and not isinstance(display_name, str):
-        raise Refused(400, "Invalid value at 'batch.display_name': expected a string.")
     batch = Batch(
         id=new_id(_ID_LENGTH),
         protocol=PROTOCOL,
@@ -220,7 +238,7 @@ def _new_batch(given: Any, resource: str, endpoint: str, now_ns: int) -> tuple[B
         created_ns=now_ns,
         expires_ns=now_ns + EXPIRES_AFTER_S * SECOND_NS,
         priority=_priority(fields.get("priority")),
-        details={"display_name": display_name, "model": resource},
+        details={"display_name": _display_name(fields), "model": resource},
     )
     return batch, requests or {}
 
@@ -233,6 +251,13 @@ def _known(given: Mapping[str, Any], names: frozenset[str], place: str) -> dict[
     if strangers:
         raise unknown_name(min(strangers), place)
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _display_name(fields: Mapping[str, Any]) -> str | None:
+    name = fields.get("displayName")
+    if name is not None and not isinstance(name, str):
+        raise Refused(400, "Invalid value at 'batch.display_name': expected a string.")
+    return name
 
 
 def _priority(given: Any) -> int:

@@ -84,20 +84,18 @@ register_url_convertor("gemini_word", _Word())
 BASE = "/{prefix:gemini_prefix}{version:gemini_version}"
 UPLOAD = "/{prefix:gemini_prefix}upload/{version:gemini_version}"
 DOWNLOAD = "/{prefix:gemini_prefix}download/{version:gemini_version}"
+# What OpenAI has nothing like: our prefix, these versions, upload and download, and a method after a colon.
 _OURS = re.compile(
-    r"/gemini(/|$)|(/(v1beta|v1alpha)|/upload/.*files|/download)(/|$|\?)|/(batches|files|models|tunedModels)\b"
+    r"/gemini(/|$) | /(v1beta|v1alpha)(/|$) | /upload/(.*/)?files$ | /download/"
+    r"| /(v1/)?(files:\w+|(models|tunedModels|batches|files)/[^/]+:\w+)$",
+    re.VERBOSE,
 )
-_METHOD = re.compile(r"/v1/(models|tunedModels|batches|files)/[^/]+:\w+$")
 
 
 def is_gemini(path: str, headers: Mapping[str, str], query: Mapping[str, str]) -> bool:
     """Whether a call speaks Gemini's protocol: by its path, or by the headers that its clients send."""
     return bool(
-        _OURS.match(path)
-        or _METHOD.match(path)
-        or "x-goog-api-key" in headers
-        or "x-goog-upload-command" in headers
-        or (path.startswith("/v1/") and "key" in query)
+        _OURS.match(path) or "x-goog-api-key" in headers or "x-goog-upload-command" in headers or "key" in query
     )
 
 

@@ -115,6 +115,12 @@ class Lane:
             self._jobs.sort(key=lambda job: job.rank)
             self._changed.notify_all()
 
+    def rank_anew(self, job: Job, batch: Batch) -> None:
+        """Put a batch, whose priority has changed, where it belongs."""
+        with self._changed:
+            job.batch = batch
+            self._jobs.sort(key=lambda job: job.rank)
+
     def drop(self, job: Job, *, hand_over: bool = True) -> None:
         """Ask nothing more of a batch; it is handed over when its answers in the making have come."""
         with self._changed:

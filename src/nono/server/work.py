@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 from nono.server.answer_files import AnswerFile, write_answers
 from nono.server.clock import SECOND_NS
@@ -85,6 +86,18 @@ class Work:
         if job is None or batch.state.ended:
             return batch
         return replace(batch, counts=job.journal.counts, usage=job.journal.usage)
+
+    def change(self, batch: Batch, **changes: Any) -> Batch:
+        """Change a batch's priority or details; one that waits moves in its queue.
+
+        Raises IllegalMove if the batch has moved meanwhile; trying again helps.
+        """
+        with self._lock:
+            batch = self._store.change_batch(self._current(batch), **changes)
+            job = self._jobs.get(_key(batch))
+        if job is not None:
+            job.lane.rank_anew(job, batch)
+        return self.look(batch)
 
     def cancel(self, batch: Batch) -> Batch:
         """Stop a batch: what is being answered is finished and kept, the rest never runs.
