@@ -219,7 +219,7 @@ def _recognise(path: Path) -> tuple[Kind, dict[Path, Path]]:
     models = [name for name in found if name.suffix == ".onnx"]
     if len(tokenizers) != 1 or len(models) != 1:
         raise InputError(
-            f"{path}: {len(models)} ONNX models and {len(tokenizers)} files tokenizer.json; one of each makes an embedder",
+            f"{path}: {len(models)} ONNX models and {len(tokenizers)} tokenizer.json; one of each makes an embedder",
             hint="for a chat model, name the .gguf file itself",
         )
     return Kind.EMBEDDING, found

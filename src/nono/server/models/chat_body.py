@@ -12,6 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from nono.server.models.refusals import Refused, check_number, invalid_type, invalid_value, missing
@@ -113,7 +114,7 @@ def from_engine(body: Mapping[str, Any], answers: Sequence[Mapping[str, Any]], f
     }
 
 
-def refusal(error: Mapping[str, Any], body: Mapping[str, Any]) -> Refused:
+def refusal(error: Mapping[str, Any]) -> Refused:
     """llama.cpp's no, in OpenAI's words."""
     if error.get("type") == "exceed_context_size_error":
         # https://platform.openai.com/docs/guides/error-codes
@@ -123,15 +124,8 @@ def refusal(error: Mapping[str, Any], body: Mapping[str, Any]) -> Refused:
             param="messages",
             code="context_length_exceeded",
         )
-    message, code = str(error.get("message")), error.get("code")
-    form = body.get("response_format") or {}
-    if form.get("type") == "json_schema" and re.search(r"grammar|schema", message, re.I):
-        return Refused(
-            f"Invalid schema for response_format '{form['json_schema']['name']}': {message}",
-            param="response_format",
-            code="invalid_json_schema",
-        )
-    return Refused(message, status=code if isinstance(code, int) and code >= 400 else 500)
+    code = error.get("code")
+    return Refused(str(error.get("message")), status=code if isinstance(code, int) and code >= 400 else 500)
 
 
 def _check_fields(body: Mapping[str, Any]) -> None:
@@ -253,18 +247,37 @@ def _grammar(form: Any, messages: Sequence[Mapping[str, str]]) -> dict[str, Any]
                     "'json_object'.",
                     param="messages",
                 )
-            schema: Any = {"type": "object"}
+            return {"grammar": _json_grammar('{"type": "object"}', "json_object")}
         case "json_schema":
-            schema = _schema(form.get("json_schema"))
+            name, schema = _schema(form.get("json_schema"))
+            return {"grammar": _json_grammar(json.dumps(schema), name)}
         case other:
             raise invalid_value(
                 "response_format.type",
                 f"Invalid value: '{other}'. Supported values are: 'json_object', 'json_schema', and 'text'.",
             )
-    return {"grammar": f"%llguidance {{}}\nstart: %json {json.dumps({**schema, **_COMPACT})}"}
 
 
-def _schema(given: Any) -> Mapping[str, Any]:
+@lru_cache(maxsize=256)
+def _json_grammar(schema: str, name: str) -> str:
+    """The grammar of a schema's JSON. Raises Refused for a schema that it cannot hold the model to.
+
+    Asked of the grammar engine itself, and beforehand: llama.cpp answers without any grammar if it cannot read one.
+    """
+    from llguidance import LLMatcher
+
+    grammar = f"%llguidance {{}}\nstart: %json {json.dumps({**json.loads(schema), **_COMPACT})}"
+    if problem := LLMatcher.validate_grammar(grammar):
+        why = re.sub(r"^at \d+\(\d+\): failed to compile JSON schema: |\n +\d+ \|.*", "", problem, flags=re.S)
+        raise Refused(
+            f"Invalid schema for response_format '{name}': {' '.join(why.split())}",
+            param="response_format",
+            code="invalid_json_schema",
+        )
+    return grammar
+
+
+def _schema(given: Any) -> tuple[str, Mapping[str, Any]]:
     if not isinstance(given, Mapping):
         raise missing("response_format.json_schema")
     name = given.get("name")
@@ -278,17 +291,28 @@ def _schema(given: Any) -> Mapping[str, Any]:
     schema = given.get("schema", {"type": "object"})
     if not isinstance(schema, Mapping):
         raise invalid_type("response_format.json_schema.schema", "an object", schema)
-    return schema
+    return name, schema
 
 
 def _choice(body: Mapping[str, Any], index: int, choice: Mapping[str, Any]) -> dict[str, Any]:
     said = choice["message"].get("content") or ""
+    bound = (body.get("response_format") or {}).get("type", "text") != "text" and not body.get("stop")
+    if bound and choice["finish_reason"] == "stop" and not _is_json(said):
+        raise Refused("the answer is not bound to its schema: llama.cpp did not read the grammar", status=500)
     return {
         "index": index,
         "message": {"role": "assistant", "content": said, "refusal": None, "annotations": []},
         "logprobs": _said_logprobs(choice, body.get("top_logprobs") or 0) if body.get("logprobs") else None,
         "finish_reason": choice["finish_reason"],
     }
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _said_logprobs(choice: Mapping[str, Any], top: int) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class EmbeddedModel:
     """Answers chats. `spec` names weights that are here, or is the path of a .gguf file.
 
     Raises SettingsError, with what to do, for weights that are not here or cannot be loaded; MissingExtra without
-    xllamacpp. `threads` (default: one less than there are processors, at least one) share the work of all slots.
+    the extra [local]. `threads` (default: one less than there are processors, at least one) share all slots' work.
     """
 
     endpoints = frozenset({CHAT})
@@ -42,7 +42,7 @@ class EmbeddedModel:
     def __init__(
         self, spec: str, *, threads: int | None = None, slots: int = SLOTS, context: int = CONTEXT_TOKENS
     ) -> None:
-        if find_spec("xllamacpp") is None:
+        if any(find_spec(needed) is None for needed in ("xllamacpp", "llguidance")):
             raise MissingExtra("the embedded model", "local")
         self.name, path, self.fingerprint = _weights(spec)
         self.slots = slots
@@ -62,7 +62,7 @@ class EmbeddedModel:
             answers = [future.result() for future in asked]
             for answer in answers:
                 if "error" in answer:
-                    raise refusal(answer["error"], body)
+                    raise refusal(answer["error"])
             return 200, from_engine(body, answers, self.fingerprint)
         except Refused as refused:
             return refused.answer

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nono.errors import MissingExtra
 from nono.models import Kind, need
 from nono.server.models import EMBEDDINGS
+from nono.server.models.refusals import Refused, check_number, invalid_type, invalid_value, missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,40 +55,32 @@ class EmbeddingModel:
         model = str(shelved.path(".onnx"))
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._takes = {given.name for given in self._session.get_inputs()}
+        self.dimensions = int(self._session.get_outputs()[0].shape[-1])
         self._tokenizer = Tokenizer.from_file(str(shelved.path("tokenizer.json")))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
     def answer(self, endpoint: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-        if endpoint != EMBEDDINGS:
-            return 400, _error(f"{self.name} answers embeddings only, not {endpoint}", None)
         try:
+            if endpoint != EMBEDDINGS:
+                raise Refused(f"{self.name} answers {EMBEDDINGS}, not {endpoint}", status=404)
             return 200, self._embeddings(body)
-        except _Refused as refused:
-            return 400, refused.error
+        except Refused as refused:
+            return refused.answer
 
     def close(self) -> None:
         """Nothing runs between two calls."""
 
     def _embeddings(self, body: Mapping[str, Any]) -> dict[str, Any]:
         if unknown := sorted(set(body) - _KNOWN):
-            raise _Refused(f"Unrecognized request argument supplied: {unknown[0]}", unknown[0], "unknown_parameter")
+            raise Refused(f"Unrecognized request argument supplied: {unknown[0]}")
         packing = body.get("encoding_format") or "float"
         if packing not in ("float", "base64"):
-            raise _Refused(f"Invalid value: {packing!r}. Supported values are: 'float', 'base64'.", "encoding_format")
-        texts = _texts(body.get("input"))
-        try:
-            tokens = [coded.ids for coded in self._tokenizer.encode_batch(texts)]
-        except UnicodeEncodeError as error:
-            raise _Refused(f"Invalid 'input': not valid UTF-8: {error.reason}", "input") from error
-        for number, ids in enumerate(tokens):
-            if len(ids) > MOST_TOKENS:
-                raise _Refused(
-                    f"This model's maximum context length is {MOST_TOKENS} tokens, however input[{number}] has "
-                    f"{len(ids)} tokens. Please reduce the length of the input.",
-                    "input",
-                    "context_length_exceeded",
-                )
+            raise invalid_value(
+                "encoding_format", f"Invalid value: {packing!r}. Supported values are: 'float' and 'base64'."
+            )
+        check_number(body, "dimensions", 1, self.dimensions, whole=True)
+        tokens = self._tokens(_texts(body.get("input")))
         vectors = _shorten(self._vectors(tokens), body.get("dimensions"))
         total = sum(map(len, tokens))
         return {
@@ -96,10 +89,25 @@ class EmbeddingModel:
                 {"object": "embedding", "index": index, "embedding": _pack(vector, packing)}
                 for index, vector in enumerate(vectors)
             ],
-            "model": body.get("model") or self.name,
+            "model": body.get("model"),
             "usage": {"prompt_tokens": total, "total_tokens": total},
             "system_fingerprint": self.fingerprint,
         }
+
+    def _tokens(self, texts: list[str]) -> list[list[int]]:
+        try:
+            tokens = [coded.ids for coded in self._tokenizer.encode_batch(texts)]
+        except UnicodeEncodeError as error:
+            raise invalid_value("input", f"Invalid 'input': not valid Unicode: {error.reason}.") from error
+        for number, ids in enumerate(tokens):
+            if len(ids) > MOST_TOKENS:
+                raise Refused(
+                    f"This model's maximum context length is {MOST_TOKENS} tokens, however input[{number}] has "
+                    f"{len(ids)} tokens. Please reduce the length of the input.",
+                    param="input",
+                    code="context_length_exceeded",
+                )
+        return tokens
 
     def _vectors(self, tokens: list[list[int]]) -> NDArray[np.float32]:
         """One vector of length 1 for each text, in order."""
@@ -129,36 +137,29 @@ class EmbeddingModel:
         return _unit((hidden * weight).sum(axis=1) / weight.sum(axis=1))
 
 
-class _Refused(Exception):
-    def __init__(self, message: str, param: str | None, code: str | None = "invalid_value") -> None:
-        super().__init__()
-        self.error = _error(message, param, code)
-
-
-def _error(message: str, param: str | None, code: str | None = None) -> dict[str, Any]:
-    return {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
-
-
 def _texts(given: Any) -> list[str]:
+    if given is None:
+        raise missing("input")
     texts = [given] if isinstance(given, str) else given
-    if not isinstance(texts, list) or not texts:
-        raise _Refused("Missing required parameter: 'input'.", "input", "missing_required_parameter")
-    if len(texts) > MOST_INPUTS:
-        raise _Refused(f"Invalid 'input': at most {MOST_INPUTS} inputs, but got {len(texts)}.", "input")
+    if not isinstance(texts, list):
+        raise invalid_type("input", "a string or an array of strings", given)
+    if not 1 <= len(texts) <= MOST_INPUTS:
+        raise invalid_value(
+            "input", f"Invalid 'input': expected an array of 1 to {MOST_INPUTS} texts, but got {len(texts)}."
+        )
     for number, text in enumerate(texts):
         if isinstance(text, int | list):
-            raise _Refused("Invalid 'input': this model takes texts; its token ids are not OpenAI's.", "input")
-        if not isinstance(text, str) or not text:
-            raise _Refused(f"Invalid 'input[{number}]': expected a text that is not empty.", "input")
+            raise invalid_value("input", "Invalid 'input': this model takes texts; its tokens are not OpenAI's.")
+        if not isinstance(text, str):
+            raise invalid_type(f"input[{number}]", "a string", text)
+        if not text:
+            raise invalid_value("input", f"Invalid 'input[{number}]': input cannot be an empty string.")
     return texts
 
 
-def _shorten(vectors: NDArray[np.float32], dimensions: Any) -> NDArray[np.float32]:
-    full = vectors.shape[1]
-    if dimensions is None or dimensions == full:
+def _shorten(vectors: NDArray[np.float32], dimensions: int | None) -> NDArray[np.float32]:
+    if dimensions is None or dimensions == vectors.shape[1]:
         return vectors
-    if isinstance(dimensions, bool) or not isinstance(dimensions, int) or not 1 <= dimensions < full:
-        raise _Refused(f"Invalid 'dimensions': {dimensions!r} is not from 1 to {full}.", "dimensions")
     return _unit(vectors[:, :dimensions])
 
 

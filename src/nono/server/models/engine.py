@@ -16,6 +16,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -97,8 +98,8 @@ class _Process:
     def __init__(self, settings: EngineSettings) -> None:
         self._waiting: dict[int, Future[dict[str, Any]]] = {}
         self._guard = threading.Lock()
-        self._said: IO[bytes] = tempfile.TemporaryFile()
-        self._child = subprocess.Popen(  # noqa: S603
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115, lives as long as the process
+        self._child = subprocess.Popen(
             # -P: what lies in the current folder is not imported.
             [sys.executable, "-P", "-m", "nono.server.models.engine_process"],
             stdin=subprocess.PIPE,
@@ -132,10 +133,8 @@ class _Process:
 
     def end(self) -> None:
         """End the process and wait for it; what it was asked and has not answered fails."""
-        try:
+        with suppress(OSError):  # it was dead already
             self._input.close()
-        except OSError:
-            pass  # it was dead already
         try:
             self._child.wait(_ENDING_S)
         except subprocess.TimeoutExpired:
@@ -144,11 +143,9 @@ class _Process:
         self._bury()
 
     def _await_loading(self, settings: EngineSettings) -> None:
-        try:
+        with suppress(OSError):  # died at once: the missing first line says so
             self._input.write(msgspec.json.encode(asdict(settings)) + b"\n")
             self._input.flush()
-        except OSError:
-            pass  # died at once: the missing first line says so
         impatience = threading.Timer(START_TIMEOUT_S, self._child.kill)
         impatience.start()
         try:
@@ -186,10 +183,8 @@ class _Process:
     def _fail(self, asked: Future[dict[str, Any]], number: int) -> None:
         with self._guard:
             self._waiting.pop(number, None)
-        try:
+        with suppress(InvalidStateError):  # the sender and the listener both saw the death
             asked.set_exception(EngineDied(f"the embedded model's process ended: {self._death()}"))
-        except InvalidStateError:
-            pass  # both ends saw the death
 
     def _death(self) -> str:
         """How it ended, and the last that it said."""

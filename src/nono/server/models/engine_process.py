@@ -36,7 +36,7 @@ def main() -> None:
         return
     _write(answers, {"ready": True})
     _serve(server, settings["slots"], answers)
-    # Not through the interpreter's and llama.cpp's tidying up, which would wait for answers that nobody wants any longer.
+    # Not through the interpreter's and llama.cpp's tidying up: it would wait for answers that nobody wants any longer.
     os._exit(0)
 
 
@@ -55,7 +55,9 @@ def _load(settings: dict[str, Any]) -> Any:
     params.endpoint_slots = False
     params.ui = False
     params.warmup = False
-    params.prefill_assistant = False  # a last message of the assistant is said, as at OpenAI; not a beginning to go on with
+    params.prefill_assistant = (
+        False  # a last message of the assistant is said, as at OpenAI; not a beginning to go on with
+    )
     params.verbosity = 0
     return xllamacpp.Server(params)
 
