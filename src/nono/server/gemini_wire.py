@@ -229,12 +229,12 @@ def next_page(seq: int) -> str:
 
 def _seen(token: str) -> int:
     try:
-        mark, _, seq = base64.urlsafe_b64decode(token).decode().partition(":")
-        if mark != "seq":
-            raise ValueError
-        return int(seq)
+        found = re.fullmatch(rb"seq:(\d{1,18})", base64.urlsafe_b64decode(token))
     except ValueError:
-        raise Refused(400, "The page token is invalid.") from None
+        found = None
+    if found is None:
+        raise Refused(400, "The page token is invalid.")
+    return int(found[1])
 
 
 def no_such_file(file_id: str) -> Refused:
