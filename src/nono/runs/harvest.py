@@ -5,10 +5,13 @@ An ended batch is never thrown away unread: expired, cancelled and "failed" batc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from nono.errors import Forbidden, NonoError, NotFound
-from nono.model import Phase, RemoteBatch
+from nono.jsonl import BadLine, split_lines
+from nono.model import Outcome, Phase, RemoteBatch
 from nono.runs.bench import Bench, backoff_s, file_name, postpone, tag
 from nono.runs.events import Happened
 from nono.runs.ledger import AttemptRow, AttemptState
@@ -170,7 +173,7 @@ def fetch(bench: Bench, attempt: AttemptRow) -> None:
         if not batch.phase.ended:
             batch = bench.perform(bench.provider.get(attempt.batch_id))
         files = bench.perform(bench.provider.fetch(batch, into))
-        if _lines(files) < _promised(batch) and attempt.tries < LATE_OUTPUT_TRIES:
+        if _is_short(bench, batch, files) and attempt.tries < LATE_OUTPUT_TRIES:
             bench.seen.pop(attempt.batch_id, None)
             with bench.commit() as commit:
                 commit.keep(attempt, due_in_s=LATE_OUTPUT_S, tries=attempt.tries + 1)
@@ -192,21 +195,33 @@ def fetch(bench: Bench, attempt: AttemptRow) -> None:
         commit.event(Happened.FETCHED, attempt, files=len(files), bytes=sum(file.stat().st_size for file in files))
 
 
-def _promised(batch: RemoteBatch) -> int:
-    """How many answer lines the counters promise. There may be more: what never ran is counted nowhere."""
-    return batch.counts.succeeded + batch.counts.failed if batch.counts else 0
+def _is_short(bench: Bench, batch: RemoteBatch, files: list[Path]) -> bool:
+    """Whether the counters promise more answers than came: an output that is not named yet, or not all of it.
+
+    There may be more lines than the counters say: what never ran is counted nowhere.
+    """
+    counts = batch.counts
+    if counts is None or not counts.total:
+        return batch.phase is Phase.SUCCEEDED and not files
+    lines = sum(1 for _ in _lines(files))
+    if lines >= counts.total:
+        return False
+    # Lines of what never ran could stand for answers that are missing: only now they are looked at.
+    return lines < counts.succeeded + counts.failed or _successes(bench, files) < counts.succeeded
 
 
-def _lines(files: list[Path]) -> int:
+def _successes(bench: Bench, files: list[Path]) -> int:
     count = 0
-    for path in files:
-        last = b"\n"
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                count += chunk.count(b"\n")
-                last = chunk[-1:]
-        count += last != b"\n"
+    for line in _lines(files):
+        with suppress(BadLine):
+            count += bench.provider.decode(line).outcome is Outcome.SUCCEEDED
     return count
+
+
+def _lines(files: list[Path]) -> Iterator[bytes]:
+    for path in files:
+        with path.open("rb") as file:
+            yield from (line for line in split_lines(file) if line and not line.isspace())
 
 
 def clean(bench: Bench, attempt: AttemptRow) -> None:

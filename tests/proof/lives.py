@@ -1,0 +1,140 @@
+"""Lives of a run: a process works on it until it is over or dies; then another one takes it up, until all is told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from checker import Verdict, check
+from world import BASE_URL, START_MS, Crash, Weather, World
+
+import nono
+from nono.runs.bench import Settings
+from nono.runs.ledger import Ledger, Transaction
+from nono.runs.run import Run
+from nono.runs.workspace import Workspace
+
+# One step at a time, in one thread: a history is a function of its parameters.
+SETTINGS = Settings(workers=0, poll_first_s=2.0, poll_cap_s=20.0, linger_s=0.0, max_attempts=8)
+MOST_LIVES = 40
+
+
+class WatchedLedger(Ledger):
+    """The real ledger; before and after every commit the process may die."""
+
+    def __init__(self, path: Path, world: World) -> None:
+        super().__init__(path)
+        self._world = world
+
+    @contextmanager
+    def transaction(self, *, run_id: str | None = None, epoch: int | None = None) -> Iterator[Transaction]:
+        with super().transaction(run_id=run_id, epoch=epoch) as work:
+            yield work
+            self._world.boundary("before a commit")
+        self._world.boundary("after a commit")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A planned run, as a folder to copy: planning is not what is proved here."""
+
+    home: Path
+    run_id: str
+    texts: tuple[str, ...]
+
+
+def folder() -> Path:
+    """A new folder, in memory where there is such a place: a history has some hundred fsyncs."""
+    memory = Path("/dev/shm")
+    where = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+    return Path(tempfile.mkdtemp(prefix="nono-proof-", dir=where))
+
+
+def planned(home: Path, texts: tuple[str, ...], *, rows_per_part: int = 2, settings: Settings = SETTINGS) -> Plan:
+    run = nono.run(
+        [{"text": text} for text in texts],
+        prompt="{{ text }}",
+        model="openai/gpt-4o-mini",
+        home=home,
+        api_key="key",
+        base_url=BASE_URL,
+        settings=settings,
+        max_attempts=settings.max_attempts,
+        rows_per_part=rows_per_part,
+    )
+    run.workspace.close()
+    return Plan(home, run.id, texts)
+
+
+@dataclass(frozen=True)
+class History:
+    """What became of a run: the auditor's verdict, and the world as it was in the end."""
+
+    verdict: Verdict
+    world: World
+    lives: int
+
+    @property
+    def wrong(self) -> list[str]:
+        return self.verdict.wrong
+
+
+def opened(home: Path, run_id: str, world: World) -> Run:
+    workspace = Workspace(home)
+    workspace.ledger.close()
+    workspace.ledger = WatchedLedger(home / "ledger.db", world)
+    return Run(workspace, run_id, api_key="key", send=world.send, clock=world.clock)
+
+
+def live(
+    plan: Plan,
+    world: World,
+    *,
+    downtime_s: float = 1.0,
+    deed: Callable[[Run], object] = Run.wait,
+    cancelled: bool = False,
+    hours_after: float = 1.0,
+) -> History:
+    """Live a run to its end, however many processes it takes, and audit it.
+
+    `deed` is what each process does with the run. In the end some time passes: what is under way at the provider
+    arrives, and is audited too.
+    """
+    home = folder()
+    try:
+        shutil.copytree(plan.home, home, dirs_exist_ok=True)
+        for life in range(1, MOST_LIVES + 1):
+            run = opened(home, plan.run_id, world)
+            try:
+                deed(run)
+                break
+            except Crash:
+                world.revive(downtime_s)
+            finally:
+                run.workspace.close()
+        else:
+            raise AssertionError(f"not over after {MOST_LIVES} lives: {world.places[-5:]}")
+        world.clock.advance(hours_after * 3600)
+        world.pass_time()
+        verdict = check(home, plan.run_id, list(plan.texts), world.log, cancelled=cancelled)
+        return History(verdict, world, life)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def begin_after(world: World, plan: Plan) -> World:
+    """Set the world's clock to when the run was planned."""
+    with contextlib.closing(Ledger(plan.home / "ledger.db")) as ledger:
+        run = ledger.run(plan.run_id)
+    assert run is not None
+    world.clock.true_ms = max(START_MS, run.created_at + 1000)
+    return world
+
+
+__all__ = ["SETTINGS", "History", "Plan", "Weather", "begin_after", "live", "planned", "replace"]

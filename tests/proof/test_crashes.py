@@ -1,0 +1,100 @@
+"""A process that dies at any boundary loses nothing and pays for nothing twice.
+
+Boundaries are every commit (before it, after it), every HTTP call (before it leaves, after it took effect and before its
+answer is known) and the middle of every download. The world is scripted, the engine is the real one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+
+import pytest
+from conftest import FULL, LONG, SHORT
+from lives import Plan, begin_after, live
+from world import LATE, WITH_EFFECT, WITHOUT_EFFECT, Fault, Weather, World
+
+from nono.runs.run import Run
+
+WEATHER = {
+    "fair": Weather(),
+    "crowded": Weather(enqueued_requests=2),
+    "narrow": Weather(enqueued_requests=1),
+    "slow": Weather(list_lag_s=85, file_lag_s=5, named_late_s=40, empty_ids=True, unknown_state=True),
+}
+# A crash within the 90 seconds of the fence, one after them, one after a long weekend.
+DOWNTIMES_S = (1.0, 200.0, 4 * 86_400.0)
+
+
+def boundaries(plan: Plan, weather: Weather, deed: Callable[[Run], object] = Run.wait, **words: bool) -> int:
+    """How many there are in an undisturbed history, which is right itself."""
+    history = live(plan, begin_after(World(weather), plan), deed=deed, **words)
+    assert history.wrong == []
+    return len(history.world.places)
+
+
+@pytest.mark.parametrize("name", WEATHER)
+def test_a_crash_at_any_boundary_loses_nothing_and_pays_nothing_twice(
+    name: str, plan_of: Callable[..., Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, weather = plan_of(LONG), WEATHER[name]
+    told, wrong = 0, []
+    for at in range(boundaries(plan, weather)):
+        downtimes = DOWNTIMES_S if FULL else DOWNTIMES_S[at % 3 : at % 3 + 1]
+        for downtime_s in downtimes:
+            history = live(plan, begin_after(World(weather, crash_at=frozenset({at})), plan), downtime_s=downtime_s)
+            told += 1
+            wrong += [f"{at} ({history.world.places[at]}, {downtime_s:g} s): {what}" for what in history.wrong]
+    with capsys.disabled():
+        print(f"\n  crash at every boundary, {name} weather: {len(wrong)} wrong in {told} histories")
+    assert wrong == []
+
+
+def cancel(run: Run) -> None:
+    """Work until two batches are there, then cancel; another life goes on with the cancellation."""
+    if run.row.state == "running" and run.row.wish is None:
+        run.wait(until_submitted=True)
+    run.cancel()
+
+
+def test_a_cancellation_that_crashes_at_any_boundary_keeps_all_that_was_answered(
+    plan_of: Callable[..., Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, weather = plan_of(LONG), Weather(running_s=300)
+    told, wrong = 0, []
+    for at in range(boundaries(plan, weather, cancel, cancelled=True)):
+        world = begin_after(World(weather, crash_at=frozenset({at})), plan)
+        history = live(plan, world, deed=cancel, cancelled=True)
+        told += 1
+        wrong += [f"{at} ({history.world.places[at]}): {what}" for what in history.wrong]
+    with capsys.disabled():
+        print(f"\n  crash at every boundary of a cancellation: {len(wrong)} wrong in {told} histories")
+    assert wrong == []
+
+
+def test_two_crashes_and_one_network_fault_lose_nothing_and_pay_nothing_twice(
+    plan_of: Callable[..., Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All pairs of boundaries × one fault at one call; a sample of them by default."""
+    plan, weather = plan_of(SHORT), Weather(list_lag_s=60, validating_s=30)
+    undisturbed = live(plan, begin_after(World(weather), plan))
+    count, calls = len(undisturbed.world.places), len(undisturbed.world.calls)
+    faults = [
+        Fault(call, kind, seconds)
+        for call in range(calls)
+        for kind in (*WITHOUT_EFFECT, *WITH_EFFECT, *LATE)
+        for seconds in ((0.0,) if kind not in LATE else (5.0, 20.0, 40.0, 100.0, 500.0))
+    ]
+    pairs = list(itertools.combinations(range(count), 2))
+    chance = random.Random(20)
+    every = ((pair, fault) for pair in pairs for fault in faults)
+    chosen = every if FULL else ((chance.choice(pairs), chance.choice(faults)) for _ in range(400))
+    told, wrong = 0, []
+    for pair, fault in chosen:
+        history = live(plan, begin_after(World(weather, (fault,), frozenset(pair)), plan), downtime_s=told % 3 * 45 + 1)
+        told += 1
+        wrong += [f"{pair} {fault}: {what}" for what in history.wrong]
+    with capsys.disabled():
+        print(f"\n  two crashes and a network fault: {len(wrong)} wrong in {told} histories")
+    assert wrong == []
