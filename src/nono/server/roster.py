@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from nono.models import Kind, known
 from nono.server.models import EMBEDDINGS, Model
 
 
@@ -94,27 +95,27 @@ def open_roster(model: str | Model, embedding_model: str | Model | None = None) 
     if embedding_model is None:
         embedding = chat if EMBEDDINGS in chat.endpoints else simulated
     else:
-        embedding = simulated if embedding_model == "simulated" else _open(embedding_model, embeddings=True)
+        embedding = simulated if embedding_model == "simulated" else _open(embedding_model)
     return Roster(chat, embedding, simulated, any_name=isinstance(model, str) and _is_url(model))
 
 
-def _open(model: str | Model, *, embeddings: bool = False) -> Model:
+def _open(model: str | Model) -> Model:
     if not isinstance(model, str):
         return model
+    opened: Model
     if _is_url(model):
         from nono.server.models.upstream import UpstreamModel
 
-        upstream: Model = UpstreamModel(model)
-        return upstream
-    if embeddings:
+        opened = UpstreamModel(model)
+    elif (weights := known().get(model)) is not None and weights.kind is Kind.EMBEDDING:
         from nono.server.models.embedding import EmbeddingModel
 
-        embedding: Model = EmbeddingModel(model)
-        return embedding
-    from nono.server.models.embedded import EmbeddedModel
+        opened = EmbeddingModel(model)
+    else:
+        from nono.server.models.embedded import EmbeddedModel
 
-    chat: Model = EmbeddedModel(model)
-    return chat
+        opened = EmbeddedModel(model)
+    return opened
 
 
 def _is_url(name: str) -> bool:
