@@ -92,8 +92,10 @@ def environment(server: Any, tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_every_python_block_of_the_readme_runs(server: Any, tmp_path: Path) -> None:
-    for number, code in enumerate(blocks(README, "python")):
+@pytest.mark.parametrize("file", ["README.md", "docs/runs.md", "docs/server.md"])
+def test_every_python_block_runs(server: Any, tmp_path: Path, file: str) -> None:
+    (tmp_path / "reviews.csv").write_text("text\nI loved it\nNever again\n")
+    for number, code in enumerate(blocks((ROOT / file).read_text("utf-8"), "python")):
         script = tmp_path / f"block{number}.py"
         script.write_text(code)
         done = subprocess.run(
