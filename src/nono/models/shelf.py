@@ -72,10 +72,13 @@ def look_up(name: str, folder: Path | None = None) -> Weights:
 
 
 def find(name: str, folder: Path | None = None) -> Shelved | None:
+    """The weights of that name if they are there. Raises SettingsError for an unknown name."""
+    return on_shelf(look_up(name, folder), folder)
+
+
+def on_shelf(weights: Weights, folder: Path | None = None) -> Shelved | None:
     """Weights that are there: every file with its size. Hashes are checked when weights come in, and by `verify`."""
-    shelf = folder or cache_folder()
-    weights = look_up(name, shelf)
-    place = shelf / name
+    place = (folder or cache_folder()) / weights.name
     if all(_size(place / file.name) == file.bytes for file in weights.files):
         return Shelved(weights, place)
     return None
@@ -89,7 +92,7 @@ def need(name: str, kind: Kind, folder: Path | None = None) -> Shelved:
             f"{name} holds weights for {weights.kind}, not for {kind}",
             hint="`nono models ls` shows which weights are for what",
         )
-    shelved = find(name, folder)
+    shelved = on_shelf(weights, folder)
     if shelved is None:
         raise SettingsError(
             f"the weights of {name} ({weights.bytes:,} bytes) are not in {folder or cache_folder()}",

@@ -54,6 +54,11 @@ class EmbeddedModel:
         """The process that holds the model now."""
         return self._engine.pid
 
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is being worked on."""
+        return self._engine.busy
+
     def answer(self, endpoint: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         try:
             if endpoint != CHAT:

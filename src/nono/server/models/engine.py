@@ -68,6 +68,12 @@ class Engine:
         running = self._running
         return running.pid if running is not None and running.alive else None
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an answer."""
+        running = self._running
+        return running is not None and running.busy
+
     def submit(self, body: Mapping[str, Any]) -> Future[dict[str, Any]]:
         """Ask for one chat; the future holds what llama.cpp's server answers, or `{"error": {…}}`.
 
@@ -116,6 +122,10 @@ class _Process:
     @property
     def pid(self) -> int:
         return self._child.pid
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._waiting)
 
     def send(self, number: int, body: Mapping[str, Any]) -> Future[dict[str, Any]]:
         answer: Future[dict[str, Any]] = Future()
