@@ -140,8 +140,8 @@ def test_fields_that_say_who_asks_or_how_to_hurry_change_nothing() -> None:
             "stop",
             "array_above_max_length",
             (
-                "Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length 5 "
-                "instead."
+                "Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with "
+                "length 5 instead."
             ),
         ),
         (
