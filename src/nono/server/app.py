@@ -46,7 +46,11 @@ DEFAULT_PORT = 8765
 GEMINI_PREFIX = "/gemini"
 
 # In the order in which they are asked whether a call is theirs; the last takes what nobody claims.
-DIALECTS: tuple[tuple[str, str], ...] = (("nono.server.gemini", "Gemini"), ("nono.server.openai", "OpenAI"))
+DIALECTS: tuple[tuple[str, str], ...] = (
+    ("nono.server.vertex", "Vertex"),
+    ("nono.server.gemini", "Gemini"),
+    ("nono.server.openai", "OpenAI"),
+)
 
 
 @dataclass(frozen=True, slots=True)
