@@ -128,8 +128,7 @@ def test_a_part_that_a_chat_has_no_word_for_is_refused_with_its_place(content: A
         {"generationConfig": {"responseMimeType": "application/xml"}},
         {"generationConfig": {"responseSchema": {"type": "STRING"}}},
         {"generationConfig": {"responseMimeType": "application/json", "responseSchema": {"type": "DATE"}}},
-        {"tools": [{"functionDeclarations": []}], "toolConfig": {"functionCallingConfig": {"mode": "X"}}}
-        | {"contents": []},
+        {"tools": [{"functionDeclarations": [{"name": "f"}]}], "toolConfig": {"functionCallingConfig": {"mode": "X"}}},
     ],
 )
 def test_what_cannot_be_imitated_is_refused_and_not_left_out(request_: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ class Gemini:
         return is_gemini(path, headers, query)
 
     def routes(self) -> Sequence[BaseRoute]:
-        one = f"{BASE}{{collection:gemini_word}}/{{model:gemini_word}}"
+        one = f"{BASE}{{collection:gemini_models}}/{{model:gemini_word}}"
         return [
             *self._uploads.routes(),
             *self._files.routes(),
@@ -141,8 +141,6 @@ class Gemini:
     def _known_model(self, request: Request, method: str) -> str:
         """The full name of the model in a call's path. Raises Refused if nobody here answers to it."""
         collection, name = request.path_params["collection"], request.path_params["model"]
-        if collection not in ("models", "tunedModels"):
-            raise Refused(404, "Not Found")
         if not self._roster.knows(name):
             version = request.path_params["version"].rstrip("/") or "v1beta"
             raise Refused(

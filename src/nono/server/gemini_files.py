@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from nono.server.answer_files import LINE_BYTES
 from nono.server.dialect import Refused
 from nono.server.gemini_wire import (
     BASE,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from nono.server.app import Core
 
 _DEFAULT_PAGE = 10
+# A file that a request names is put into the request, in memory. https://ai.google.dev/gemini-api/docs/document-processing
+INLINED_BYTES = 50 * 1024 * 1024
 # Addresses that stand for a file of ours: `files/x`, and what a File's `uri` says.
 _OWN = re.compile(r"(?:https?://[^/]+/(?:gemini/)?(?:v1|v1beta|v1alpha)/)?files/(?P<id>[a-z0-9-]+)")
 
@@ -73,14 +76,15 @@ class Files:
         file_id = request.path_params["file_id"]
         file = self._store.file(PROTOCOL, file_id)
         if file is None:
-            raise (
-                Refused(404, f"File files/{file_id} not found.")
-                if len(file_id) > FILE_ID_CHARS
-                else no_such_file(file_id)
-            )
+            raise _no_such_answers(file_id)
         if file.source == "uploaded":
             raise Refused(400, f"File files/{file_id} was uploaded; only generated files can be downloaded.")
-        return FileResponse(self._store.blob(file.token), media_type="application/octet-stream")
+        path = self._store.blob(file.token)
+        try:
+            found = path.stat()
+        except FileNotFoundError:  # its batch was deleted at this moment
+            raise _no_such_answers(file_id) from None
+        return FileResponse(path, media_type="application/octet-stream", stat_result=found)
 
     def create(self, request: Request) -> Response:
         raise Refused(501, "This local server takes files through its upload address: POST /upload/v1beta/files.")
@@ -99,6 +103,12 @@ class Files:
         if file is None:
             raise no_such_file(file_id)
         return file
+
+
+def _no_such_answers(file_id: str) -> Refused:
+    if len(file_id) > FILE_ID_CHARS:  # only the server makes such names
+        return Refused(404, f"File files/{file_id[:100]} not found.")
+    return no_such_file(file_id)
 
 
 def shown_file(file: File, request: Request) -> dict[str, Any]:
@@ -126,6 +136,14 @@ def _with_own_file(part: Mapping[str, Any], store: Store) -> Mapping[str, Any]:
     file = store.file(PROTOCOL, found["id"])
     if file is None:
         raise no_such_file(found["id"])
+    if file.bytes > LINE_BYTES:
+        raise Refused(400, f"File files/{file.id} is too large for a request: {file.bytes} bytes, of {LINE_BYTES}.")
+    if file.bytes > INLINED_BYTES:
+        raise Refused(
+            400,
+            f"The file files/{file.id} has {file.bytes} bytes; this local server gives a model files of at most "
+            f"{INLINED_BYTES} bytes.",
+        )
     blob = {
         "mimeType": named.get("mimeType") or file.mime,
         "displayName": file.details.get("display_name") or file.name,
