@@ -1,18 +1,12 @@
-"""Plans to copy, made once a process; and how many histories to tell: some in every test run, all with NONO_PROOF=full."""
+"""Plans to copy, made once a process."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
 from lives import Plan, folder, planned
-
-FULL = os.environ.get("NONO_PROOF") == "full"
-# Two parts of two rows and one of one; a row that needs a second round, one that fails, a batch that expires half-way.
-SHORT = ("ok 1", "flaky 2", "ok 3")
-LONG = ("ok 1", "flaky 2", "ok 3", "bad 4", "ok 5", "expire 6", "ok 7")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """The provider's truth: a small OpenAI behind `send: Call -> Reply`, with a clock of its own and faults on order.
 
-It keeps files, batches, executions and a log of everything that arrived, and knows nothing of how runs work. Whatever is
-wrong with its answers was asked for by a `Fault` (one call) or by `Weather` (all calls), so that a history can be told
-again from its parameters alone.
+It keeps files, batches, executions and a log of everything that arrived, and knows nothing of how runs work. Whatever
+is wrong with its answers was asked for by a `Fault` (one call) or by `Weather` (all calls), so that a history can be
+told again from its parameters alone.
 
 What rows say decides what becomes of them (the model is a table, not a chance):
 
@@ -23,7 +23,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 
 from nono.errors import AnswerLost, NotSent

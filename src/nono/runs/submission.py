@@ -33,6 +33,8 @@ FILE_LAG_TRIES = 6
 MOST_FILES = 5
 # Answers that say what the request is, not how the provider feels. A conflict (409) is neither: it is asked about.
 PERMANENT = (InvalidRequest, NotFound, Forbidden)
+# After these a create has certainly had no effect.
+CERTAIN = (NotSent, RateLimited, KeyRefused, OutOfQuota, *PERMANENT)
 # While a lost create is looked for, this often.
 LOOK_EVERY_S = 5.0
 
@@ -87,7 +89,7 @@ def _uploaded(bench: Bench, attempt: AttemptRow, file_id: str, file_bytes: int) 
 
 
 def _upload_failed(bench: Bench, attempt: AttemptRow, error: NonoError) -> None:
-    if isinstance(error, InvalidRequest):
+    if isinstance(error, InvalidRequest) and not _is_somebody_elses(error):
         _refuse(bench, attempt, error.code or "upload_refused", error.message)
     elif isinstance(error, (NotFound, Forbidden)):
         # Not about this file: the address or the key's rights are wrong, and no other file will fare better.
@@ -108,10 +110,11 @@ def submit(bench: Bench, attempt: AttemptRow) -> admission.Wait | None:
     assert attempt.file_id is not None
     try:
         batch = bench.perform(bench.provider.create(file_id=attempt.file_id, task=bench.task, tag=attempt.tag))
-    except (NotSent, RateLimited, KeyRefused, OutOfQuota, *PERMANENT) as error:
-        _without_effect(bench, attempt, error)
     except NonoError as error:
-        _unclear(bench, attempt, error)
+        if isinstance(error, CERTAIN) and not _is_somebody_elses(error):
+            _without_effect(bench, attempt, error)
+        else:
+            _unclear(bench, attempt, error)
     else:
         _created(bench, attempt, batch, Happened.CREATED)
     return None
@@ -153,6 +156,11 @@ def _without_effect(bench: Bench, attempt: AttemptRow, error: NonoError) -> None
         )
         commit.event(Happened.CREATE_WITHOUT_EFFECT, attempt, error=error.message, wait_s=wait_s)
     stop_if_account_is_refused(error)
+
+
+def _is_somebody_elses(error: NonoError) -> bool:
+    """A refusal that is not in the API's words: a proxy's page, or half an answer."""
+    return isinstance(error, PERMANENT) and not isinstance(error.body, dict)
 
 
 def names_a_missing_file(message: str) -> bool:
