@@ -27,6 +27,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 setup: $(VENV)/.ready  ## make .venv and install everything into it
 
 demo: setup       ## the main job: real reviews, a real model, the Batch protocol, no key
+	$(BIN)/nono models pull smollm2-135m-instruct > /dev/null
 	$(BIN)/python examples/demo.py
 
 test: setup .venv-previous/.ready  ## all tests, in parallel

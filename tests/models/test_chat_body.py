@@ -57,7 +57,7 @@ def test_biases_keep_their_tokens() -> None:
     assert asked(logit_bias={"504": -100})["logit_bias"] == [[504, -100.0]]
 
 
-def test_a_schema_becomes_a_grammar_without_loose_white_space() -> None:
+def test_a_schema_becomes_a_grammar_that_leaves_no_choice_of_white_space() -> None:
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "properties": {}}}}
     grammar = asked(response_format=form)["grammar"]
     assert grammar.startswith('%llguidance {}\nstart: %json {"type": "object", "properties": {}')

@@ -68,8 +68,9 @@ DEFAULT_MAX_TOKENS = 1024
 # The widest seed that llama.cpp takes; the one above it means "random".
 _SEEDS = 0xFFFFFFFF
 _SCHEMA_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-# No white space between the parts of a JSON answer: a third of the tokens, and what OpenAI's models write.
-_COMPACT = {"x-guidance": {"whitespace_flexible": False}}
+# White space as models write it in a line: without it a small model picks worse, free to choose it wastes tokens on it
+# (benchmarks/models.md).  https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md
+_SPACING = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
 
 
 def to_engine(body: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -266,7 +267,7 @@ def _json_grammar(schema: str, name: str) -> str:
     """
     from llguidance import LLMatcher
 
-    grammar = f"%llguidance {{}}\nstart: %json {json.dumps({**json.loads(schema), **_COMPACT})}"
+    grammar = f"%llguidance {{}}\nstart: %json {json.dumps({**json.loads(schema), **_SPACING})}"
     if problem := LLMatcher.validate_grammar(grammar):
         why = re.sub(r"^at \d+\(\d+\): failed to compile JSON schema: |\n +\d+ \|.*", "", problem, flags=re.S)
         raise Refused(
