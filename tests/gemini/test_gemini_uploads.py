@@ -236,3 +236,11 @@ def test_a_lost_query_is_told_as_it_is(tmp_path: Path) -> None:
     script = Script(reply(200, b"", x_goog_upload_url="http://up/1"), AnswerLost("cut"), AnswerLost("cut again"))
     with pytest.raises(AnswerLost, match="cut again"):
         script.run(upload(path))
+
+
+def test_all_files_of_all_pages_are_listed() -> None:
+    script = Script(
+        {"files": [{"name": "files/a"}], "nextPageToken": "t"}, {"nextPageToken": "u"}, {"files": [{"name": "files/b"}]}
+    )
+    assert [file.name for file in script.run(uploads.list_files())] == ["files/a", "files/b"]
+    assert [call.params.get("pageToken") for call in script.calls] == [None, "t", "u"]

@@ -538,3 +538,10 @@ def test_a_table_that_is_gone_is_told(
     with pytest.raises(NotFound, match=r"reading bq://p\.d\.t"):
         service.get_file_results("1", tmp_path / "out.jsonl")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_objects_are_listed_by_their_beginning(vertex: VertexDouble, service: GeminiBatchService) -> None:
+    vertex.objects |= {"gs://b/in/1.jsonl": b"", "gs://b/out/1.jsonl": b""}
+    assert [file.name for file in service.list_files("gs://b/in/")] == ["gs://b/in/1.jsonl"]
+    with pytest.raises(InputError, match="prefix='gs://bucket/folder/'"):
+        service.list_files()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nono.errors import InputError
 from nono.exchange import Flow
+from nono.files import source_path
 from nono.providers.gemini import flows, uploads
 from nono.providers.gemini.wire import File
 from nono.providers.vertex.flows import VertexJobs
@@ -24,9 +25,7 @@ def upload(
     mime_type: str,
     on_progress: Progress | None,
 ) -> Flow[File]:
-    path = Path(file_path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    path = source_path(file_path)
     if vertex is None:
         return (
             yield from uploads.upload(
@@ -42,6 +41,16 @@ def upload(
 
 def get(vertex: VertexJobs | None, name: str) -> Flow[File]:
     return uploads.get_file(name) if vertex is None else _bucket(vertex).stat(name)
+
+
+def everything(vertex: VertexJobs | None, prefix: str | None) -> Flow[list[File]]:
+    if vertex is None:
+        if prefix is not None:
+            raise InputError("the Developer API lists all files, without a prefix", hint="leave prefix out")
+        return (yield from uploads.list_files())
+    if prefix is None:
+        raise InputError("which files? Vertex AI's are in your own storage", hint="prefix='gs://bucket/folder/'")
+    return (yield from _bucket(vertex).list(prefix))
 
 
 def delete(vertex: VertexJobs | None, name: str) -> Flow[None]:

@@ -22,6 +22,7 @@ from nono.connector.gemini_requests import GeminiRequests
 from nono.connector.service import AsyncService, SyncService
 from nono.errors import InputError
 from nono.exchange import Flow, Work
+from nono.files import target_path
 from nono.providers.gemini import bodies, flows, uploads
 from nono.providers.gemini.account import client_timeout_s
 from nono.providers.gemini.answers import InlineResult
@@ -357,13 +358,17 @@ class GeminiBatchService(SyncService, GeminiRequests):
         """What the service knows about an uploaded file; answer files cannot be asked about."""
         return self._run(stored.get(self._vertex, file_name))
 
+    def list_files(self, prefix: str | None = None) -> list[File]:
+        """Every uploaded file that is still kept; on Vertex AI, every object whose address begins with `prefix`."""
+        return self._run(stored.everything(self._vertex, prefix))
+
     def delete_file(self, file_name: str) -> None:
         """Delete an uploaded file; one that is gone already is no error."""
         self._run(stored.delete(self._vertex, file_name))
 
     def download_file(self, file_name: str, output_path: P) -> P:
         """Download an answer file; uploads cannot be downloaded. It lands whole or not at all."""
-        self._run(stored.download(self._vertex, file_name, _target(output_path)))
+        self._run(stored.download(self._vertex, file_name, target_path(output_path)))
         return output_path
 
     @staticmethod
@@ -377,7 +382,7 @@ class GeminiBatchService(SyncService, GeminiRequests):
         Raises InputError naming the request: for a key that is empty, no text or used twice, for a field in the wrong
         place, for values that JSON cannot carry.
         """
-        write_file(_target(output_path), requests, keys, fields=check)
+        write_file(target_path(output_path), requests, keys, fields=check)
         return output_path
 
 
@@ -579,13 +584,17 @@ class AsyncGeminiBatchService(AsyncService, GeminiRequests):
         """As `GeminiBatchService.get_file`."""
         return await self._run(stored.get(self._vertex, file_name))
 
+    async def list_files(self, prefix: str | None = None) -> list[File]:
+        """As `GeminiBatchService.list_files`."""
+        return await self._run(stored.everything(self._vertex, prefix))
+
     async def delete_file(self, file_name: str) -> None:
         """As `GeminiBatchService.delete_file`."""
         await self._run(stored.delete(self._vertex, file_name))
 
     async def download_file(self, file_name: str, output_path: P) -> P:
         """As `GeminiBatchService.download_file`."""
-        await self._run(stored.download(self._vertex, file_name, _target(output_path)))
+        await self._run(stored.download(self._vertex, file_name, target_path(output_path)))
         return output_path
 
     async def create_jsonl_file(
@@ -621,21 +630,13 @@ def _wait(
 
 def _file_results(jobs: JobCalls, job_name: str, output_path: StrPath | None) -> Flow[Any]:
     if output_path is not None:
-        yield from jobs.save_answers(job_name, _target(output_path))
+        yield from jobs.save_answers(job_name, target_path(output_path))
         return output_path
     with tempfile.TemporaryDirectory(prefix="nono-") as folder:
         path = yield from jobs.save_answers(job_name, Path(folder) / "answers.jsonl")
-        return (yield Work(_read, (path, jobs.answer_of)))
+        return (yield Work(_read, (path, job_name, jobs.answer_of)))
 
 
-def _read(path: Path, answer_of: Callable[[Any], Any]) -> list[Any]:
-    return [answer_of(value) for value in jsonl.read_values(path)]
-
-
-def _target(output_path: StrPath) -> Path:
-    path = Path(output_path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder", hint="output_path names a file")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist", hint="make it first")
-    return path
+def _read(path: Path, job_name: str, answer_of: Callable[[Any], Any]) -> list[Any]:
+    hint = "with output_path= the file is saved as it is, with its other lines"
+    return [answer_of(value) for value in jsonl.read_values(path, called=f"answers of {job_name}", hint=hint)]

@@ -167,6 +167,21 @@ def find_file(name: str) -> Flow[File | None]:
         raise
 
 
+def list_files() -> Flow[list[File]]:
+    """Every uploaded file that is still kept."""
+    found: list[File] = []
+    token = ""
+    while True:
+        params: dict[str, str | int] = {"pageSize": FACTS.number("limits.page_size")}
+        if token:
+            params["pageToken"] = token
+        page = raise_for((yield Call("GET", "/{version}/files", params=params)), "listing files").json()
+        found += map(parse_file, page.get("files") or [])
+        token = page.get("nextPageToken") or ""
+        if not token:
+            return found
+
+
 def delete_file(name: str) -> Flow[bool]:
     """Delete an uploaded file; False if it was gone already. Answer files are deleted with their job."""
     limit = FACTS.number("limits.file_id_chars")
