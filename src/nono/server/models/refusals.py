@@ -1,12 +1,15 @@
-"""A model's no, in OpenAI's words: what the embedded models answer to a body they cannot take.
+"""A model's no, in OpenAI's words: what the embedded and the simulated models answer to a body they cannot take.
 
 https://platform.openai.com/docs/guides/error-codes
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
+
+# Status → `error.type`, where it is not the usual one.
+_KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 class Refused(Exception):
@@ -14,7 +17,7 @@ class Refused(Exception):
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None, status: int = 400) -> None:
         super().__init__(message)
-        kind = "invalid_request_error" if status < 500 else "server_error"
+        kind = "server_error" if status >= 500 else _KINDS.get(status, "invalid_request_error")
         self.answer: tuple[int, dict[str, Any]] = (
             status,
             {"error": {"message": message, "type": kind, "param": param, "code": code}},
@@ -35,6 +38,13 @@ def invalid_value(param: str, message: str) -> Refused:
 
 def missing(param: str) -> Refused:
     return Refused(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+
+
+def check_fields(body: Mapping[str, Any], known: Collection[str]) -> None:
+    """Whether a body has no field that the API does not know. Raises Refused."""
+    for name in body:
+        if name not in known:
+            raise Refused(f"Unrecognized request argument supplied: {name}")
 
 
 def check_number(
