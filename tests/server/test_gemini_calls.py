@@ -204,12 +204,6 @@ def test_an_unknown_call_is_a_404_that_says_what_there_is(raw: Raw, method: str,
     assert "It imitates batches, files, their upload and download, models" in message
 
 
-def test_vertex_ai_is_refused_in_its_clients_words(raw: Raw) -> None:
-    for version in ("v1", "v1beta1"):
-        url = f"{raw.url}/{version}/projects/p/locations/l/batchPredictionJobs"
-        assert refusal(httpx2.get(url, headers={"authorization": "Bearer x"}))[:2] == (404, "NOT_FOUND")
-
-
 # keys
 
 

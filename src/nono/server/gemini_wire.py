@@ -89,10 +89,9 @@ register_url_convertor("gemini_models", _Models())
 BASE = "/{prefix:gemini_prefix}{version:gemini_version}"
 UPLOAD = "/{prefix:gemini_prefix}upload/{version:gemini_version}"
 DOWNLOAD = "/{prefix:gemini_prefix}download/{version:gemini_version}"
-# What OpenAI has nothing like: our prefix, these versions, upload and download, projects (Vertex AI, which is refused in
-# the words that its clients read), and a method after a colon.
+# What OpenAI has nothing like: our prefix, these versions, upload and download, and a method after a colon.
 _OURS = re.compile(
-    r"/gemini(/|$) | /(v1beta|v1alpha|v1beta1)(/|$) | /upload/(.*/)?files$ | /download/ | /v1/projects/"
+    r"/gemini(/|$) | /(v1beta|v1alpha)(/|$) | /upload/(.*/)?files$ | /download/"
     r"| /(v1/)?(files:\w+|(models|tunedModels|batches|files)/[^/]+:\w+)$",
     re.VERBOSE,
 )
