@@ -3,7 +3,8 @@
 ```
 NonoError                       .hint, .transient
 ├── InputError (ValueError)     what was given cannot be used; nothing was sent
-│   └── LimitError              it breaks a provider's limit: .limit, .found, .source
+│   ├── LimitError              it breaks a provider's limit: .limit, .found, .source
+│   └── MissingFile (FileNotFoundError)   there is no such file here
 ├── SettingsError               a key, an extra or an option is missing or contradictory
 │   ├── MissingKey
 │   └── MissingExtra (ImportError)
@@ -64,6 +65,10 @@ class LimitError(InputError):
         self.limit = limit
         self.found = found
         self.source = source
+
+
+class MissingFile(InputError, FileNotFoundError):
+    """There is no such file on this machine."""
 
 
 class SettingsError(NonoError):

@@ -11,15 +11,17 @@ network. Big bodies travel by path, never through memory.
 from __future__ import annotations
 
 import inspect
+import re
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from nono.errors import NonoError, UnreadableAnswer
+from nono.errors import NonoError, SettingsError, UnreadableAnswer
 from nono.secret import Secret
 
 T = TypeVar("T")
@@ -117,7 +119,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where a provider is reached, and as whom. `params` go into the query of every call."""
+    """Where a provider is reached, and as whom. `params` go into the query of every call.
+
+    Raises SettingsError for a base URL that no path can be put behind.
+    """
 
     base_url: str
     key: Secret | None
@@ -128,6 +133,13 @@ class Account:
     # Takes the place of `{version}` in a call's path; "" takes the whole segment away. Gemini's version stands in front
     # of most paths and in the middle of others (`/upload/{version}/files`), so it cannot be part of the base URL.
     api_version: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", self.base_url):
+            raise SettingsError(
+                f"not a base URL: {self.base_url.partition('?')[0]!r}",
+                hint="it begins with https:// or http:// and has no query, for example http://127.0.0.1:8765/v1",
+            )
 
     def fingerprint(self) -> str:
         """Tells two accounts apart without giving a key away; a run is bound to it."""
@@ -158,17 +170,17 @@ def drive(flow: Flow[T], send: Send, *, sleep: Callable[[float], object] = time.
             case Work(function, arguments):
                 return function(*arguments)
 
+    advance: Callable[[], Step] = partial(next, flow)
     try:
-        step = next(flow)
         while True:
             try:
-                answer = perform(step)
+                step = advance()
+            except StopIteration as stop:  # the flow's end; one that a callback lets out passes below
+                return stop.value  # type: ignore[no-any-return]
+            try:
+                advance = partial(flow.send, perform(step))
             except NonoError as error:
-                step = flow.throw(error)
-            else:
-                step = flow.send(answer)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
+                advance = partial(flow.throw, error)
     finally:
         flow.close()
 

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: temporary name, fsync, rename, fsync of the folder."""
+"""Files appear whole or not at all: temporary name, fsync, rename, fsync of the folder. And paths that people gave."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from nono.errors import InputError, MissingFile
 
 
 @contextmanager
@@ -45,3 +47,30 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def source_path(given: str | os.PathLike[str]) -> Path:
+    """The path of a file to read. Raises MissingFile if it is not there, InputError if it is a folder."""
+    path = _path(given)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder", hint="name a file in it")
+    if not path.exists():
+        raise MissingFile(f"{path}: no such file", hint=f"a relative path counts from {Path.cwd()}")
+    return path
+
+
+def target_path(given: str | os.PathLike[str]) -> Path:
+    """The path of a file to write. Raises InputError for a folder, and for a folder that is not there."""
+    path = _path(given)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder", hint="output_path names a file")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist", hint="make it first")
+    return path
+
+
+def _path(given: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(given)
+    except TypeError:
+        raise InputError(f"a path is a text or a Path, not {given!r}") from None

@@ -111,8 +111,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def read_values(path: Path) -> Iterator[Any]:
-    """The decoded lines of a file.
+def read_values(path: Path, *, called: str | None = None, hint: str | None = None) -> Iterator[Any]:
+    """The decoded lines of a file; `called` is its name in messages, where `path` is a copy that will be gone.
 
     Raises BadLine, naming file and line, at the first that is not JSON.
     """
@@ -120,7 +120,7 @@ def read_values(path: Path) -> Iterator[Any]:
         try:
             yield decode(line)
         except BadLine as error:
-            raise BadLine(f"{path}:{number}: {error.message}") from error
+            raise BadLine(f"{called or path}:{number}: {error.message}", hint=hint) from error
 
 
 def write_values(path: Path, values: Iterable[Any]) -> Path:

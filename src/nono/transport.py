@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import httpx2
-import msgspec
 
-from nono.errors import AnswerLost, NotSent, TransportError
+from nono import jsonl
+from nono.errors import AnswerLost, NotSent, SettingsError, TransportError
 from nono.exchange import Account, Call, Content, FileSlice, Reply, content_length
 
 CHUNK_BYTES = 1 << 18
@@ -43,6 +43,10 @@ class _Plan:
         self._account = account
         self._base_url = account.base_url.rstrip("/")
         read_s = DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s
+        if not isinstance(read_s, int | float) or not 0 < read_s < float("inf"):
+            raise SettingsError(
+                f"timeout_s is {read_s!r}", hint=f"seconds that one answer may take; None is {DEFAULT_TIMEOUT_S:.0f}"
+            )
         self.timeout = httpx2.Timeout(read_s, connect=min(CONNECT_TIMEOUT_S, read_s))
 
     def url(self, call: Call) -> str:
@@ -66,9 +70,22 @@ class _Plan:
             headers["content-length"] = str(content_length(call.content))
         return headers | dict(call.headers)
 
+    def drop_key(self, request: httpx2.Request) -> None:
+        """A redirect that leads to another host goes there without the account: httpx takes only `Authorization` out.
+
+        Before every request, those of redirects included, which inherit the extensions of the first.
+        """
+        if _origin(request.url) != request.extensions.setdefault("nono.origin", _origin(request.url)):
+            for name in (self._account.key_header, *(self._account.headers or {})):
+                request.headers.pop(name, None)
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
 
 def _json_body(call: Call) -> bytes | None:
-    return None if call.json is None else msgspec.json.encode(call.json)
+    return None if call.json is None else jsonl.encode(call.json)
 
 
 def _reply_headers(response: httpx2.Response) -> dict[str, str]:
@@ -135,7 +152,9 @@ class Sender:
 
     def __init__(self, account: Account, *, timeout_s: float | None = None) -> None:
         self._plan = _Plan(account, timeout_s)
-        self._client = httpx2.Client(timeout=self._plan.timeout)
+        self._client = httpx2.Client(timeout=self._plan.timeout, event_hooks={"request": [self._plan.drop_key]})
+        # Most people never close a service; its connections go with it.
+        weakref.finalize(self, self._client.close)
 
     def __call__(self, call: Call) -> Reply:
         """Perform one call.
@@ -178,8 +197,13 @@ class AsyncSender:
     def _client(self) -> httpx2.AsyncClient:
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
-            self._clients[loop] = httpx2.AsyncClient(timeout=self._plan.timeout)
+            self._clients[loop] = httpx2.AsyncClient(
+                timeout=self._plan.timeout, event_hooks={"request": [self._drop_key]}
+            )
         return self._clients[loop]
+
+    async def _drop_key(self, request: httpx2.Request) -> None:
+        self._plan.drop_key(request)
 
     async def __call__(self, call: Call) -> Reply:
         """Perform one call; raises as `Sender` does."""
@@ -203,8 +227,8 @@ class AsyncSender:
             raise _translate(error, call) from error
 
     async def close(self) -> None:
-        for loop, client in list(self._clients.items()):
-            if loop is asyncio.get_running_loop():
-                with suppress(httpx2.HTTPError):
-                    await client.aclose()
-        self._clients.clear()
+        """Close the running loop's connections; those of another loop are not ours to touch."""
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            with suppress(httpx2.HTTPError):
+                await client.aclose()

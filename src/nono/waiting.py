@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from nono.errors import NonoError, WaitTimeout
+from nono.errors import InputError, NonoError, WaitTimeout
 from nono.exchange import Flow, Pause, Tell
 
 B = TypeVar("B")
@@ -28,10 +28,14 @@ def wait_until_ended(
     the next poll comes after the interval. The last pause is cut to the time that is left.
 
     Raises WaitTimeout (a TimeoutError) after `timeout_s` seconds, with the batch as last seen; the batch goes on.
-    Raises at once what will not get better: a refused key, an unknown batch.
+    Raises at once what will not get better: a refused key, an unknown batch; InputError for times that are none.
     """
-    if poll_interval_s < 0 or (timeout_s is not None and timeout_s < 0):
-        raise ValueError("poll interval and timeout are not negative")
+    if not _is_duration(poll_interval_s) or poll_interval_s == float("inf"):
+        raise InputError(f"poll_interval is {poll_interval_s!r}", hint="seconds between two looks, 0 or more")
+    if timeout_s is not None and not _is_duration(timeout_s):
+        raise InputError(f"timeout is {timeout_s!r}", hint="seconds, 0 or more; None waits as long as it takes")
+    if callback is not None and not callable(callback):
+        raise InputError(f"callback is {callback!r}", hint="a function of two arguments: what is seen, and the seconds")
     began = monotonic()
     last: B | None = None
     while True:
@@ -55,3 +59,7 @@ def wait_until_ended(
             )
         left_s = float("inf") if timeout_s is None else timeout_s - elapsed_s
         yield Pause(min(poll_interval_s, left_s))
+
+
+def _is_duration(seconds: object) -> bool:
+    return isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds >= 0

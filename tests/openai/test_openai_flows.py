@@ -162,12 +162,12 @@ def test_transient_trouble_is_tried_again_where_that_is_safe() -> None:
     assert (seen.phase, len(script.calls)) == (Phase.RUNNING, 4)
 
 
-def test_ids_are_segments_of_a_path_and_never_empty() -> None:
+def test_ids_are_segments_of_a_path_and_never_empty_or_a_step_up() -> None:
     _, script = perform(PROVIDER.get("a/b ?c"), batch())
     assert script.calls[0].path == "/batches/a%2Fb%20%3Fc"
-    for empty in ("", "  ", None):
-        with pytest.raises(InputError, match="a batch id is missing"):
-            perform(flows.get_batch(empty))  # type: ignore[arg-type]
+    for wrong in ("", "  ", None, "..", 7):
+        with pytest.raises(InputError, match="not the id of a batch"):
+            perform(flows.get_batch(wrong))  # type: ignore[arg-type]
 
 
 def test_a_page_is_a_hundred_batches_and_names_the_next() -> None:
@@ -354,7 +354,7 @@ def test_an_empty_error_file_is_no_error() -> None:
 
 def test_a_line_that_is_no_json_is_named_and_the_way_around_it_too() -> None:
     broken = OUTPUT + b"{broken\n"
-    with pytest.raises(InputError, match=r"file-out: line 3: not one JSON value") as caught:
+    with pytest.raises(InputError, match=r"file-out:3: not one JSON value") as caught:
         perform(harvest.results("batch_1"), batch(output_file_id="file-out"), file(size=len(broken)), broken)
     assert "output_path=" in (caught.value.hint or "")
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from nono.errors import AnswerLost, InputError, NonoError, ProviderUnavailable, UnreadableAnswer
 from nono.exchange import Flow, Work
+from nono.files import source_path
 from nono.providers.gemini import flows, uploads
 from nono.providers.gemini.check import check_file, check_inline
 from nono.providers.gemini.defaults import needs_writing, write_complete
@@ -65,9 +66,7 @@ def from_file(vertex: VertexJobs | None, order: Order, file_path: StrPath | None
                 hint="pass the file here as file_path=, or put them into its requests",
             )
         return (yield from _create(order, file_name=flows.file_name(getattr(uploaded, "name", uploaded))))
-    path = Path(file_path or "")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    path = source_path(file_path or "")
     file = yield from _upload(order, path)
     try:
         return (yield from _create(order, file_name=file.name))

@@ -96,21 +96,28 @@ class OpenAIRequests:
 
         Everything else applies to each of them and is what `build_request` takes.
         """
-        if isinstance(prompts, str):
-            raise InputError("prompts is one text, not a list of texts", hint="pass [text], or use build_request()")
-        return [
-            OpenAIRequests.build_request(
-                prompt,
-                model=model,
-                custom_id=f"{custom_id_prefix}-{number}",
-                system_prompt=system_prompt,
-                endpoint=endpoint,
-                temperature=temperature,
-                max_tokens=max_tokens,
-                **parameters,
+        if isinstance(prompts, str) or not isinstance(prompts, Iterable):
+            raise InputError(
+                f"prompts is {'one text' if isinstance(prompts, str) else type(prompts).__name__}, not a list of texts",
+                hint="pass [text], or use build_request()",
             )
-            for number, prompt in enumerate(prompts, start=1)
-        ]
+        requests = []
+        for number, prompt in enumerate(prompts, start=1):
+            try:
+                request = OpenAIRequests.build_request(
+                    prompt,
+                    model=model,
+                    custom_id=f"{custom_id_prefix}-{number}",
+                    system_prompt=system_prompt,
+                    endpoint=endpoint,
+                    temperature=temperature,
+                    max_tokens=max_tokens,
+                    **parameters,
+                )
+            except InputError as error:
+                raise InputError(f"prompt {number}: {error.message}", hint=error.hint) from error
+            requests.append(request)
+        return requests
 
     @staticmethod
     def build_embedding_request(

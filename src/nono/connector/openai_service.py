@@ -17,6 +17,7 @@ from nono.connector.openai_requests import OpenAIRequests
 from nono.connector.service import AsyncService, SyncService
 from nono.errors import AnswerLost, InputError, NonoError, ProviderUnavailable, UnreadableAnswer
 from nono.exchange import Account, Flow, Work
+from nono.files import source_path, target_path
 from nono.model import Request
 from nono.providers.openai import bodies, flows, harvest
 from nono.providers.openai.account import account_from_client, account_from_settings, client_timeout_s
@@ -61,7 +62,7 @@ class OpenAIBatchService(SyncService, OpenAIRequests):
     def create_batch(
         self,
         file_path: StrPath | None = None,
-        input_file_id: str | None = None,
+        input_file_id: str | File | None = None,
         endpoint: str = bodies.CHAT,
         completion_window: str = "24h",
         metadata: Mapping[str, str] | None = None,
@@ -170,7 +171,7 @@ class OpenAIBatchService(SyncService, OpenAIRequests):
 
         Raises InputError for an empty set, for what is not a request line, and for values that JSON cannot carry.
         """
-        jsonl.write_values(Path(output_path), _lines(requests))
+        jsonl.write_values(target_path(output_path), _lines(requests))
         return output_path
 
 
@@ -199,7 +200,7 @@ class AsyncOpenAIBatchService(AsyncService, OpenAIRequests):
     async def create_batch(
         self,
         file_path: StrPath | None = None,
-        input_file_id: str | None = None,
+        input_file_id: str | File | None = None,
         endpoint: str = bodies.CHAT,
         completion_window: str = "24h",
         metadata: Mapping[str, str] | None = None,
@@ -296,6 +297,10 @@ def _page_size() -> int:
 
 
 def _lines(requests: Iterable[Mapping[str, Any] | Request]) -> Iterator[Mapping[str, Any]]:
+    if isinstance(requests, str | Mapping) or not isinstance(requests, Iterable):
+        raise InputError(
+            f"requests is a list of requests, not one {type(requests).__name__}", hint="put it into a list"
+        )
     number = 0
     for number, request in enumerate(requests, start=1):
         if isinstance(request, Request):
@@ -312,14 +317,14 @@ def _lines(requests: Iterable[Mapping[str, Any] | Request]) -> Iterator[Mapping[
 
 
 def _upload(file_path: StrPath, *, expires_after: Seconds | None, check_first: bool) -> Flow[File]:
-    path = Path(file_path)
+    path = source_path(file_path)
     if check_first:
         yield Work(check, (path,))
     return (yield from flows.upload(path, expires_after=expires_after))
 
 
 def _create(
-    file_path: StrPath | None, input_file_id: str | None, endpoint: str, *, check_first: bool, **settings: Any
+    file_path: StrPath | None, input_file_id: str | File | None, endpoint: str, *, check_first: bool, **settings: Any
 ) -> Flow[Batch]:
     if (file_path is None) == (input_file_id is None):
         raise InputError(
@@ -332,8 +337,11 @@ def _create(
     if expiry is not None:
         flows.expiry_of(expiry)
     if input_file_id is not None:
-        return (yield from _create_from(input_file_id, endpoint, **settings))
-    path = Path(file_path or "")
+        file_id = input_file_id.id if isinstance(input_file_id, File) else input_file_id
+        if not isinstance(file_id, str) or not file_id.strip():
+            raise InputError(f"not the id of a file: {file_id!r}", hint="upload_file() returns a file; pass its id")
+        return (yield from _create_from(file_id, endpoint, **settings))
+    path = source_path(file_path or "")
     if check_first:
         yield Work(_check_for, (path, endpoint))
     file = yield from flows.upload(path)

@@ -46,7 +46,7 @@ class AsyncService:
         return await adrive(retrying(flow), self._send)
 
     async def close(self) -> None:
-        """Close this loop's connections."""
+        """Close this loop's connections. The next call opens new ones."""
         await self._send.close()
 
     async def __aenter__(self) -> Self:

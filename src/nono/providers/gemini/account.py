@@ -51,6 +51,8 @@ def resolve(
     if taken is not None:
         candidates.append((getattr(client._api_client, "api_key", None), "client"))
     candidates += [(environment.get(name), name) for name in KEY_VARIABLES]
+    if api_key is not None and not isinstance(api_key, str):
+        raise SettingsError(f"an API key is a text, not {type(api_key).__name__}", hint="pass the text itself")
     key, source = next(((key.strip(), source) for key, source in candidates if key and key.strip()), ("", ""))
     if not key:
         raise MissingKey(

@@ -38,18 +38,16 @@ def build_request(
     contents = plain(prompt)
     if not contents:
         raise InputError("an empty prompt", hint="the service refuses requests without text")
-    if temperature is not None and not 0 <= temperature <= 2:
-        raise InputError(f"temperature {temperature} is not between 0 and 2")
-    if isinstance(stop_sequences, str):
-        stop_sequences = [stop_sequences]
+    if temperature is not None and not (isinstance(temperature, int | float) and 0 <= temperature <= 2):
+        raise InputError(f"temperature {temperature!r} is not between 0 and 2")
     generation: dict[str, Any] = {
         "temperature": temperature,
         "max_output_tokens": max_tokens,
         "top_p": top_p,
         "top_k": top_k,
-        "stop_sequences": list(stop_sequences) if stop_sequences else None,
+        "stop_sequences": _listed(stop_sequences) or None,
         "response_mime_type": response_mime_type,
-        "response_modalities": list(response_modalities) if response_modalities else None,
+        "response_modalities": _listed(response_modalities) or None,
     }
     if response_schema is not None:
         schema = plain(response_schema)
@@ -62,7 +60,7 @@ def build_request(
     if system_instruction:
         request["system_instruction"] = instruction_of(plain(system_instruction))
     if tools:
-        request["tools"] = plain(list(tools))
+        request["tools"] = plain(_listed(tools))
     if generation:
         request["generation_config"] = generation
     return request
@@ -72,16 +70,25 @@ def build_requests_from_prompts(
     prompts: Iterable[Any], system_instruction: Any = None, **settings: Any
 ) -> list[dict[str, Any]]:
     """`build_request` for each prompt, with the same instruction and settings."""
-    if isinstance(prompts, str):
-        raise InputError("prompts is one text", hint="pass a list of texts; build_request() takes a single one")
-    return [build_request(prompt, system_instruction, **settings) for prompt in prompts]
+    if isinstance(prompts, str) or not isinstance(prompts, Iterable):
+        raise InputError(
+            f"prompts is {'one text' if isinstance(prompts, str) else type(prompts).__name__}, not a list of texts",
+            hint="pass a list of texts; build_request() takes a single one",
+        )
+    requests = []
+    for number, prompt in enumerate(prompts, start=1):
+        try:
+            requests.append(build_request(prompt, system_instruction, **settings))
+        except InputError as error:
+            raise InputError(f"prompt {number}: {error.message}", hint=error.hint) from error
+    return requests
 
 
 def build_request_with_search(
     prompt: Any, system_instruction: Any = None, temperature: float | None = None, **settings: Any
 ) -> dict[str, Any]:
     """A request that may look things up with Google Search; its sources come in `groundingMetadata`."""
-    tools = [{"google_search": {}}, *(settings.pop("tools", None) or [])]
+    tools = [{"google_search": {}}, *_listed(settings.pop("tools", None))]
     return build_request(prompt, system_instruction, temperature, tools=tools, **settings)
 
 
@@ -129,3 +136,10 @@ def build_embedding_request(
     request = {"content": {"parts": parts[0]["parts"]}}
     settings = {"task_type": task_type, "title": title, "output_dimensionality": output_dimensionality}
     return request | {name: setting for name, setting in settings.items() if setting is not None}
+
+
+def _listed(given: Any) -> list[Any]:
+    """A list of what was given; one thing alone is a list of one."""
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list | tuple | set | frozenset) else [given]

@@ -17,7 +17,7 @@ from typing import Any
 from nono import jsonl
 from nono.errors import InputError, LimitError
 from nono.facts import read_facts
-from nono.files import whole_file
+from nono.files import source_path, whole_file
 from nono.jsonl import BadLine
 from nono.providers.gemini.defaults import with_defaults
 from nono.providers.gemini.fields import find_misplaced
@@ -28,6 +28,7 @@ from nono.providers.gemini.translate import EMBED, GENERATE
 FACTS = read_facts("gemini")
 _SHOWN = 3
 _BUCKETS = 256
+_NO_KEY = object()
 _CONTENT_FIELD = {GENERATE: "contents", EMBED: "content"}
 
 
@@ -46,9 +47,7 @@ def check_file(path: Path, *, endpoint: str = GENERATE, called: Path | None = No
     the wrong place; LimitError for a file that is too large.
     """
     shown = called or path
-    if not path.is_file():
-        raise InputError(f"{shown}: no such file")
-    size_bytes = path.stat().st_size
+    size_bytes = source_path(path).stat().st_size
     limit = FACTS["limits.file_bytes"]
     if size_bytes > limit.value:
         raise LimitError(
@@ -162,13 +161,13 @@ def write_file(path: Path, given: Iterable[Any], keys: Iterable[Any] | None, *, 
     count = 0
     with whole_file(path) as file:
         for count, item in enumerate(_items(given, None, fields), start=1):
-            key = item.key
+            key: Any = item.key
             if given_keys is not None:
-                key = next(given_keys, None)
-                if key is None:
+                key = next(given_keys, _NO_KEY)
+                if key is _NO_KEY:
                     raise InputError(f"fewer keys ({count - 1}) than requests", hint="one key for each request")
             try:
-                key = check_key(own_key(count) if key is None else key)
+                key = check_key(own_key(count) if key is None and given_keys is None else key)
                 file.write(jsonl.encode({"key": key, "request": item.request}) + b"\n")
             except InputError as error:
                 raise InputError(f"request {count}: {error.message}", hint=error.hint) from error

@@ -104,8 +104,8 @@ def get_with_output(name: str) -> Flow[Job]:
 
 def list_page(page_size: int | None = None, page_token: str | None = None, filter: str | None = None) -> Flow[JobPage]:
     """One page of the account's jobs; an empty page may have a successor."""
-    if page_size is not None and page_size < 1:
-        raise InputError(f"a page of {page_size} jobs", hint="page_size is at least 1")
+    if page_size is not None and (not isinstance(page_size, int) or page_size < 1):
+        raise InputError(f"a page of {page_size!r} jobs", hint="page_size is a whole number from 1")
     wishes = {"pageSize": page_size, "pageToken": page_token or None, "filter": filter}
     params = {name: value for name, value in wishes.items() if value is not None}
     return parse_job_page(raise_for((yield Call("GET", "/{version}/batches", params=params)), "listing jobs").json())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nono.errors import BigQueryOutput, FileOutput, GcsOutput, InputError, JobFailed, NoDestination, NotComplete
+from nono.model import Phase
 from nono.providers.gemini.answers import InlineResult
 from nono.providers.gemini.wire import Destination, Job
 
@@ -48,7 +49,8 @@ def _elsewhere(job: Job, dest: Destination) -> GcsOutput | BigQueryOutput:
 
 
 def _destination(job: Job) -> Destination:
-    if not job.complete:
+    # A state never heard of is not the end; but who asks for answers that are named there gets them.
+    if not job.complete and not (job.phase is Phase.UNKNOWN and job.dest):
         raise NotComplete(
             f"{job.name} has not ended yet: {job.state}",
             batch_id=job.name,

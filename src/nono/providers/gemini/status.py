@@ -93,7 +93,8 @@ _MESSAGES: tuple[tuple[str, type[ProviderError]], ...] = (
 _HINTS: dict[type[ProviderError], str] = {
     KeyRefused: "check GOOGLE_API_KEY and GEMINI_API_KEY (the first wins), or pass api_key=",
     Forbidden: "uploads are kept 48 hours and belong to one project; a missing file is answered with 403 as well",
-    NotFound: "previews and -latest aliases exist in API version v1beta only; deleted batches take their answers along",
+    NotFound: "check the name and the base URL; "
+    "previews and -latest aliases exist in API version v1beta only; deleted batches take their answers along",
     RateLimited: "enqueued tokens, 100 batches at once or the request rate are used up: wait until batches have ended",
     OutOfQuota: "enable billing for the project of this key, or top it up",
     ProviderUnavailable: "the service is in trouble: try again later",

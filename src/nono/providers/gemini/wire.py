@@ -42,7 +42,7 @@ class JobError:
 
     code: int | str | None
     message: str
-    details: Any = None
+    details: Any = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Job:
     error: JobError | None = None
     completion_stats: CompletionStats | None = None
     operation_done: bool = field(default=False, repr=False)
-    raw: Any = field(default=None, repr=False)
+    raw: Any = field(default=None, repr=False, compare=False)
 
     @property
     def phase(self) -> Phase:
@@ -183,7 +183,7 @@ class File:
     sha256_hash: str | None = None
     uri: str | None = None
     state: str | None = None
-    raw: Any = field(default=None, repr=False)
+    raw: Any = field(default=None, repr=False, compare=False)
 
 
 def parse_job(operation: Any) -> Job:

@@ -28,20 +28,16 @@ def account_from_settings(
     OPENAI_ORG_ID and OPENAI_PROJECT_ID become headers. Raises MissingKey.
     """
     environment = os.environ if environment is None else environment
-    key = (api_key or environment.get("OPENAI_API_KEY") or "").strip()
-    if not key:
+    key = api_key or environment.get("OPENAI_API_KEY") or ""
+    if isinstance(key, str) and not key.strip():
         raise MissingKey(
             "no API key for OpenAI",
             hint="set OPENAI_API_KEY, or pass api_key=; the local server (`nono serve`) takes any text for a key",
         )
-    if not key.isascii() or not key.isprintable():
-        raise SettingsError(
-            "the API key has characters that no HTTP header can carry", hint="was more copied than the key?"
-        )
     scopes = {header: environment[name] for name, header in _HEADERS_FROM.items() if environment.get(name)}
     return Account(
         base_url=(base_url or environment.get("OPENAI_BASE_URL") or BASE_URL).strip(),
-        key=Secret(key),
+        key=_secret(key),
         key_header="authorization",
         key_prefix="Bearer ",
         headers=_OWN_HEADERS | scopes,
@@ -54,7 +50,7 @@ def account_from_client(client: Any, *, api_key: str | None = None, base_url: st
     Key, base URL, organization, project, default headers and default query are taken over; `api_key` and `base_url`
     win over the client's. A key that the client makes by calling a function is made once, now.
     """
-    if not hasattr(client, "base_url") or not hasattr(client, "api_key"):
+    if inspect.ismodule(client) or not hasattr(client, "base_url") or not hasattr(client, "api_key"):
         raise SettingsError(
             f"client= wants an official OpenAI client, not {type(client).__name__}",
             hint="pass openai.OpenAI(...) or openai.AsyncOpenAI(...), or use api_key= and base_url=",
@@ -64,8 +60,8 @@ def account_from_client(client: Any, *, api_key: str | None = None, base_url: st
     query = {name: str(value) for name, value in getattr(client, "default_query", {}).items()}
     header, prefix, key = ("authorization", "Bearer ", api_key) if api_key else _key_of(client, sent)
     return Account(
-        base_url=base_url or str(client.base_url),
-        key=Secret(key),
+        base_url=(base_url or str(client.base_url)).strip(),
+        key=_secret(key),
         key_header=header,
         key_prefix=prefix,
         headers=_OWN_HEADERS | headers,
@@ -93,6 +89,18 @@ def _key_of(client: Any, sent: Mapping[str, str]) -> tuple[str, str, str]:
         raise MissingKey("the client has no API key", hint="give it one, or pass api_key=")
     # https://learn.microsoft.com/azure/ai-foundry/openai/reference#authentication
     return ("api-key", "", key) if "Azure" in type(client).__name__ else ("authorization", "Bearer ", key)
+
+
+def _secret(key: Any) -> Secret:
+    """Raises SettingsError for what no HTTP header can carry."""
+    if not isinstance(key, str):
+        raise SettingsError(f"an API key is a text, not {type(key).__name__}", hint="pass the text itself")
+    key = key.strip()
+    if not key.isascii() or not key.isprintable():
+        raise SettingsError(
+            "the API key has characters that no HTTP header can carry", hint="was more copied than the key?"
+        )
+    return Secret(key)
 
 
 def _made(provider: Any) -> str | None:

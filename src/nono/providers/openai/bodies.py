@@ -74,6 +74,8 @@ def _responses(prompt: Any, model: str, system: str | None, parameters: dict[str
             body["text"] = {**body.get("text", {}), "format": text_format(value)}
         elif name == "reasoning_effort":
             body["reasoning"] = {**body.get("reasoning", {}), "effort": value}
+        elif name in ("text", "reasoning") and isinstance(value, Mapping):
+            body[name] = {**body.get(name, {}), **value}
         else:
             body[_RESPONSES_NAMES.get(name, name)] = value
     return body

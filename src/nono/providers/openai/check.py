@@ -18,6 +18,7 @@ import msgspec
 from nono import jsonl
 from nono.errors import InputError, LimitError
 from nono.facts import read_facts
+from nono.files import source_path
 from nono.providers.openai.bodies import Family, family_of
 from nono.providers.openai.lint import lint
 
@@ -76,7 +77,7 @@ def check(path: Path, *, endpoint: str | None = None) -> InputFile:
 
     Raises LimitError or InputError, naming file, lines, what was found, and the way out. Nothing has been sent then.
     """
-    _under_limit("limits.file_bytes", path.stat().st_size, path, "make smaller files")
+    _under_limit("limits.file_bytes", source_path(path).stat().st_size, path, "make smaller files")
     found = inspect(path, endpoint=endpoint)
     for fact, count in (
         ("limits.requests_per_file", found.requests),
@@ -87,7 +88,9 @@ def check(path: Path, *, endpoint: str | None = None) -> InputFile:
     if found.problems:
         first, *others = found.problems
         place = f"{path}:{first.line}" if first.line is not None else str(path)
-        lines = ", ".join(str(other.line) for other in others[:5] if other.line is not None)
+        lines = ", ".join(
+            map(str, sorted({other.line for other in others if other.line not in (None, first.line)})[:5])
+        )
         more = found.problem_count - 1
         rest = f" (and {more:,} more{f', lines {lines}' if lines else ''}{', …' if more > 5 else ''})" if more else ""
         raise InputError(
@@ -98,7 +101,8 @@ def check(path: Path, *, endpoint: str | None = None) -> InputFile:
 
 
 def inspect(path: Path, *, endpoint: str | None = None) -> InputFile:
-    """One pass over the file: its figures and its problems. Raises only what reading the file raises."""
+    """One pass over the file: its figures and its problems. Raises MissingFile, or what reading the file raises."""
+    source_path(path)
     survey = _Survey(endpoint)
     for number, line in jsonl.read_lines(path):
         survey.look_at(number, line)

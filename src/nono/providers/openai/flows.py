@@ -207,6 +207,10 @@ def check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 
     Raises InputError or LimitError.
     """
+    if not isinstance(metadata, Mapping):
+        raise InputError(
+            f"metadata is a dict, not {type(metadata).__name__}", hint='for example {"project": "reviews"}'
+        )
     _under("limits.metadata_pairs", len(metadata), "metadata", "pairs")
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
@@ -264,8 +268,9 @@ def _under(fact: str, found: int, what: str, unit: str) -> None:
 
 def _part(id: str, what: str) -> str:
     """An id as one segment of a path."""
-    if not isinstance(id, str) or not id.strip():
-        raise InputError(f"a {what} id is missing", hint=f"pass the id of the {what}, a text like {what}_abc123")
+    if not isinstance(id, str) or id.strip() in ("", ".", ".."):
+        shown = f"{type(id).__name__} object" if hasattr(id, "id") else repr(id)
+        raise InputError(f"not the id of a {what}: {shown}", hint=f"pass its id, a text like {what}_abc123")
     return quote(id, safe="")
 
 

@@ -67,7 +67,7 @@ def _describe(wanted: Any) -> dict[str, Any]:
         return TypeAdapter(wanted).json_schema()
     except PydanticUserError as error:
         raise InputError(
-            f"{wanted!r} cannot be described as a JSON Schema: {error.message}",
+            f"{wanted!r} cannot be described as a JSON Schema: {error.message.splitlines()[0]}",
             hint="pass a pydantic model, a JSON Schema as a dict, or a response_format object",
         ) from error
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nono import jsonl
-from nono.errors import InputError, JobFailed, NotComplete
+from nono.errors import JobFailed, NotComplete
 from nono.exchange import Flow, Work
-from nono.jsonl import BadLine
+from nono.files import target_path
 from nono.model import Phase
 from nono.providers.openai.answers import error_of
 from nono.providers.openai.flows import download_file, empty_file, get_batch
@@ -33,9 +33,9 @@ def results(batch_id: str) -> Flow[list[dict[str, Any]]]:
 
 def save_results(batch_id: str, output_path: P) -> Flow[P]:
     """Stream the output file to `output_path` as it is, and return that path. Raises as `results` does."""
+    path = target_path(output_path)
     batch = yield from get_batch(batch_id)
     _refuse_unless_readable(batch)
-    path = _target(output_path)
     if batch.output_file_id is None:
         yield from empty_file(path)
     else:
@@ -56,7 +56,7 @@ def errors(batch_id: str) -> Flow[list[dict[str, Any]]]:
 
 def save_errors(batch_id: str, output_path: P) -> Flow[P]:
     """Write what `errors` gives to `output_path`, one JSON object a line, and return that path."""
-    path = _target(output_path)
+    path = target_path(output_path)
     lines = yield from errors(batch_id)
     yield Work(jsonl.write_values, (path, lines))
     return output_path
@@ -73,7 +73,8 @@ def _refuse_unless_readable(batch: Batch) -> None:
             details=batch.raw.get("errors"),
             hint="nothing ran and nothing is billed; get_errors() lists every reason with its line",
         )
-    if not batch.ended:
+    # A state never heard of is not the end; but who asks for answers that are named there gets them.
+    if not batch.ended and not (batch.phase is Phase.UNKNOWN and batch.output_file_id):
         raise NotComplete(
             f"batch {batch.id} has not ended: it is {batch.status or 'in an unnamed state'}",
             batch_id=batch.id,
@@ -90,16 +91,8 @@ def _read(file_id: str) -> Flow[list[dict[str, Any]]]:
 
 
 def _decode(path: Path, file_id: str) -> list[dict[str, Any]]:
-    lines = []
-    for number, line in jsonl.read_lines(path):
-        try:
-            lines.append(jsonl.decode(line))
-        except BadLine as error:
-            raise BadLine(
-                f"{file_id}: line {number}: {error.message}",
-                hint="with output_path= the file is saved as it is, with its other lines",
-            ) from error
-    return lines
+    hint = "with output_path= the file is saved as it is, with its other lines"
+    return list(jsonl.read_values(path, called=file_id, hint=hint))
 
 
 def _with_error(line: Any) -> dict[str, Any]:
@@ -118,12 +111,3 @@ def _own_errors(batch: Batch) -> list[dict[str, Any]]:
         }
         for issue in batch.errors
     ]
-
-
-def _target(output_path: str | os.PathLike[str]) -> Path:
-    path = Path(output_path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder", hint="output_path names a file")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist", hint="make it first")
-    return path

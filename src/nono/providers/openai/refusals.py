@@ -35,7 +35,8 @@ _REFUSALS: dict[int, type[ProviderError]] = {
 _HINTS: dict[type[ProviderError], str] = {
     KeyRefused: "check the API key (api_key= or OPENAI_API_KEY), and that it belongs to the service at the base URL",
     Forbidden: "check what the key's project, organization and role may do",
-    NotFound: "check the id; batches and files are seen only by the project that made them, and files expire",
+    NotFound: "check the id, and that the base URL ends as the service wants it (usually in /v1); "
+    "batches and files are seen only by the project that made them, and files expire",
     RateLimited: "wait, then try again; fewer calls at a time help",
     OutOfQuota: "add credit or raise the limit at https://platform.openai.com/settings/organization/billing",
     ProviderUnavailable: "try again later; https://status.openai.com says what is wrong",
