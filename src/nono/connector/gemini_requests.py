@@ -1,8 +1,8 @@
-"""The constants of `GeminiBatchService`, and its request builders. They need no key and no network."""
+"""The constants of `GeminiBatchService`, its request builders and readers of answers: no key, no network needed."""
 
 from __future__ import annotations
 
-from nono.providers.gemini import bodies
+from nono.providers.gemini import bodies, media
 
 
 class GeminiRequests:
@@ -31,3 +31,9 @@ class GeminiRequests:
     build_structured_request = staticmethod(bodies.build_structured_request)
     build_image_request = staticmethod(bodies.build_image_request)
     build_embedding_request = staticmethod(bodies.build_embedding_request)
+
+    # Of the answers' `response`: pictures and sounds, calls of functions, what Google Search gave.
+    save_media = staticmethod(media.save_media)
+    media_of = staticmethod(media.media_of)
+    function_calls_of = staticmethod(media.function_calls_of)
+    grounding_of = staticmethod(media.grounding_of)
