@@ -506,6 +506,7 @@ def test_the_sdk_gives_a_priority_cancels_deletes_and_lists(serving: Serving) ->
     model.allow()
 
 
+@pytest.mark.filterwarnings("ignore:batches.create_embeddings")
 def test_the_sdk_reads_embeddings_of_a_batch(serving: Serving) -> None:
     client = sdk(serving(Told(), embedding_model="simulated")[0])
     job = client.batches.create_embeddings(
