@@ -13,6 +13,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from nono.errors import LimitError
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -23,6 +25,10 @@ class Fact:
     unit: str
     source: str
     checked: date
+
+    def broken(self, message: str, found: float, *, hint: str) -> LimitError:
+        """The error for something beyond this limit: the message, and where the limit is written."""
+        return LimitError(f"{message} ({self.source})", limit=self.value, found=found, source=self.source, hint=hint)
 
 
 class Facts(Mapping[str, Fact]):
@@ -50,7 +56,12 @@ class Facts(Mapping[str, Fact]):
 def read_facts(provider: str) -> Facts:
     """The facts of `providers/<provider>/facts.toml`."""
     text = (resources.files("nono.providers") / provider / "facts.toml").read_text("utf-8")
-    return Facts({fact.name: fact for fact in _walk(tomllib.loads(text), "")})
+    return facts_of(tomllib.loads(text))
+
+
+def facts_of(table: Mapping[str, Any]) -> Facts:
+    """The facts of a table as TOML reads it."""
+    return Facts({fact.name: fact for fact in _walk(table, "")})
 
 
 def _walk(table: Mapping[str, Any], prefix: str) -> Iterator[Fact]:

@@ -17,11 +17,13 @@ from nono.connector.openai_requests import OpenAIRequests
 from nono.connector.service import AsyncService, SyncService
 from nono.errors import AnswerLost, InputError, NonoError, ProviderUnavailable, UnreadableAnswer
 from nono.exchange import Account, Flow, Work
+from nono.facts import Facts
 from nono.files import source_path, target_path
 from nono.model import Request
 from nono.providers.openai import bodies, flows, harvest
 from nono.providers.openai.account import account_from_client, account_from_settings, client_timeout_s
 from nono.providers.openai.check import check
+from nono.providers.openai.compatible import check_window, facts_for
 from nono.providers.openai.wire import Batch, File, Page
 from nono.waiting import wait_until_ended
 
@@ -50,6 +52,7 @@ class OpenAIBatchService(SyncService, OpenAIRequests):
         timeout_s: float | None = None,
     ) -> None:
         super().__init__(_account(api_key, base_url, client), timeout_s=_timeout_s(timeout_s, client))
+        self._facts = facts_for(self._account.base_url)
 
     def upload_file(self, file_path: StrPath, *, expires_after: Seconds | None = None, check: bool = True) -> File:
         """Check a JSONL file and upload it for batches; the returned file's `id` is what `create_batch` wants.
@@ -57,7 +60,7 @@ class OpenAIBatchService(SyncService, OpenAIRequests):
         The file streams from disk. It is checked first, whole, unless `check` is False (a service with other rules);
         `expires_after` is in seconds. Raises InputError or LimitError before anything is sent, ProviderError after.
         """
-        return self._run(_upload(file_path, expires_after=expires_after, check_first=check))
+        return self._run(_upload(file_path, self._facts, expires_after=expires_after, check_first=check))
 
     def create_batch(
         self,
@@ -85,6 +88,7 @@ class OpenAIBatchService(SyncService, OpenAIRequests):
                 file_path,
                 input_file_id,
                 endpoint,
+                self._facts,
                 check_first=check,
                 completion_window=completion_window,
                 metadata=metadata,
@@ -190,12 +194,13 @@ class AsyncOpenAIBatchService(AsyncService, OpenAIRequests):
         timeout_s: float | None = None,
     ) -> None:
         super().__init__(_account(api_key, base_url, client), timeout_s=_timeout_s(timeout_s, client))
+        self._facts = facts_for(self._account.base_url)
 
     async def upload_file(
         self, file_path: StrPath, *, expires_after: Seconds | None = None, check: bool = True
     ) -> File:
         """As `OpenAIBatchService.upload_file`."""
-        return await self._run(_upload(file_path, expires_after=expires_after, check_first=check))
+        return await self._run(_upload(file_path, self._facts, expires_after=expires_after, check_first=check))
 
     async def create_batch(
         self,
@@ -215,6 +220,7 @@ class AsyncOpenAIBatchService(AsyncService, OpenAIRequests):
                 file_path,
                 input_file_id,
                 endpoint,
+                self._facts,
                 check_first=check,
                 completion_window=completion_window,
                 metadata=metadata,
@@ -316,15 +322,21 @@ def _lines(requests: Iterable[Mapping[str, Any] | Request]) -> Iterator[Mapping[
         raise InputError("there are no requests to write", hint="a batch needs at least one")
 
 
-def _upload(file_path: StrPath, *, expires_after: Seconds | None, check_first: bool) -> Flow[File]:
+def _upload(file_path: StrPath, facts: Facts, *, expires_after: Seconds | None, check_first: bool) -> Flow[File]:
     path = source_path(file_path)
     if check_first:
-        yield Work(check, (path,))
+        yield Work(_check_for, (path, None, facts))
     return (yield from flows.upload(path, expires_after=expires_after))
 
 
 def _create(
-    file_path: StrPath | None, input_file_id: str | File | None, endpoint: str, *, check_first: bool, **settings: Any
+    file_path: StrPath | None,
+    input_file_id: str | File | None,
+    endpoint: str,
+    facts: Facts,
+    *,
+    check_first: bool,
+    **settings: Any,
 ) -> Flow[Batch]:
     if (file_path is None) == (input_file_id is None):
         raise InputError(
@@ -334,6 +346,8 @@ def _create(
     # Every setting is looked at before the upload: it would be in vain.
     metadata, expiry = settings["metadata"], settings["output_expires_after"]
     flows.check_metadata(metadata or {})
+    if check_first:
+        check_window(settings["completion_window"], facts)
     if expiry is not None:
         flows.expiry_of(expiry)
     if input_file_id is not None:
@@ -343,7 +357,7 @@ def _create(
         return (yield from _create_from(file_id, endpoint, **settings))
     path = source_path(file_path or "")
     if check_first:
-        yield Work(_check_for, (path, endpoint))
+        yield Work(_check_for, (path, endpoint, facts))
     file = yield from flows.upload(path)
     return (yield from _create_from(file.id, endpoint, **settings))
 
@@ -360,8 +374,8 @@ def _create_from(file_id: str, endpoint: str, **settings: Any) -> Flow[Batch]:
         raise
 
 
-def _check_for(path: Path, endpoint: str) -> None:
-    check(path, endpoint=endpoint)
+def _check_for(path: Path, endpoint: str | None, facts: Facts) -> None:
+    check(path, endpoint=endpoint, facts=facts)
 
 
 def _wait(

@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from nono import jsonl
-from nono.errors import InputError, LimitError
-from nono.facts import read_facts
+from nono.errors import InputError
+from nono.facts import Fact, Facts, read_facts
 from nono.files import source_path
 from nono.providers.openai.bodies import Family, family_of
 from nono.providers.openai.lint import lint
@@ -72,19 +72,23 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def check(path: Path, *, endpoint: str | None = None) -> InputFile:
+def check(path: Path, *, endpoint: str | None = None, facts: Facts = FACTS) -> InputFile:
     """The file's figures, if the service takes it as it is; `endpoint` is the batch's, where it is known.
+
+    `facts` are the limits of the service that it goes to, where that is another than OpenAI.
 
     Raises LimitError or InputError, naming file, lines, what was found, and the way out. Nothing has been sent then.
     """
-    _under_limit("limits.file_bytes", source_path(path).stat().st_size, path, "make smaller files")
-    found = inspect(path, endpoint=endpoint)
+    _under_limit(facts["limits.file_bytes"], source_path(path).stat().st_size, path, "make smaller files")
+    found = inspect(path, endpoint=endpoint, facts=facts)
     for fact, count in (
         ("limits.requests_per_file", found.requests),
         ("limits.embedding_inputs_per_file", found.embedding_inputs),
     ):
-        parts = -(-count // FACTS.number(fact))
-        _under_limit(fact, count, path, f"split it into {parts} files, one batch each, or let `nono run` do that")
+        parts = -(-count // facts.number(fact))
+        _under_limit(
+            facts[fact], count, path, f"split it into {parts} files, one batch each, or let `nono run` do that"
+        )
     if found.problems:
         first, *others = found.problems
         place = f"{path}:{first.line}" if first.line is not None else str(path)
@@ -100,10 +104,10 @@ def check(path: Path, *, endpoint: str | None = None) -> InputFile:
     return found
 
 
-def inspect(path: Path, *, endpoint: str | None = None) -> InputFile:
+def inspect(path: Path, *, endpoint: str | None = None, facts: Facts = FACTS) -> InputFile:
     """One pass over the file: its figures and its problems. Raises MissingFile, or what reading the file raises."""
     source_path(path)
-    survey = _Survey(endpoint)
+    survey = _Survey(endpoint, facts)
     for number, line in jsonl.read_lines(path):
         survey.look_at(number, line)
     if not survey.requests:
@@ -124,7 +128,7 @@ def inspect(path: Path, *, endpoint: str | None = None) -> InputFile:
 class _Survey:
     """What is remembered while the lines go by."""
 
-    def __init__(self, endpoint: str | None) -> None:
+    def __init__(self, endpoint: str | None, facts: Facts) -> None:
         self.given_endpoint = endpoint is not None
         self.endpoint = endpoint
         self.model: str | None = None
@@ -135,7 +139,7 @@ class _Survey:
         self._family: Family | None = family_of(endpoint) if endpoint else None
         self._seen: set[bytes] = set()
         self._twins: dict[str, int] = {}
-        self._most = FACTS.number("limits.requests_per_file")
+        self._most = facts.number("limits.requests_per_file")
         self._linted: bytes = b""
 
     def note(self, code: str, message: str, line: int | None = None) -> None:
@@ -277,13 +281,10 @@ def _in_words(error: str) -> str:
     return f"{place.rstrip('`').lstrip('.') or 'the line'}: {said[:1].lower()}{said[1:]}"
 
 
-def _under_limit(fact: str, found: int, path: Path, way_out: str) -> None:
-    limit = FACTS[fact]
+def _under_limit(limit: Fact, found: int, path: Path, way_out: str) -> None:
     if found > limit.value:
-        raise LimitError(
-            f"{path}: {found:,} {limit.unit}, and a batch takes at most {limit.value:,} ({limit.source})",
-            limit=limit.value,
-            found=found,
-            source=limit.source,
+        raise limit.broken(
+            f"{path}: {found:,} {limit.unit}, and a batch takes at most {limit.value:,}",
+            found,
             hint=f"{way_out}; nothing was sent",
         )
