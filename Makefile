@@ -6,7 +6,7 @@ JOBS   ?= auto
 export NO_PROXY := 127.0.0.1,localhost
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test prove lint format bench clean
 
 help:             ## this list
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -32,6 +32,9 @@ demo: setup       ## the main job: real reviews, a real model, the Batch protoco
 
 test: setup .venv-previous/.ready  ## all tests, in parallel
 	$(BIN)/python -m pytest -n $(JOBS)
+
+prove: setup      ## the reliability proof with all its histories: hours
+	NONO_PROOF=full $(BIN)/python -m pytest -n $(JOBS) --timeout 0 tests/proof
 
 lint: setup       ## format check, lint, strict types
 	$(BIN)/ruff format --check .

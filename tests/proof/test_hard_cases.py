@@ -70,7 +70,7 @@ def test_one_post_goes_out_for_each_intent(kind: str, plan_of: Callable[..., Pla
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_fault_at_any_single_call_does_no_harm(
-    kind: str, plan_of: Callable[..., Plan], capsys: pytest.CaptureFixture[str]
+    kind: str, plan_of: Callable[..., Plan], figure: Callable[[str], None]
 ) -> None:
     plan = plan_of(SHORT)
     count = len(live(plan, begin_after(World(), plan)).world.calls)
@@ -78,8 +78,7 @@ def test_any_fault_at_any_single_call_does_no_harm(
     for call in told:
         history = live(plan, begin_after(World(faults=(Fault(call, kind, 30.0),)), plan))
         wrong += [f"call {call} ({history.world.calls[call]}): {what}" for what in history.wrong]
-    with capsys.disabled():
-        print(f"\n  {kind} at single calls: {len(wrong)} wrong in {len(told)} histories")
+    figure(f"{kind} at single calls: {len(wrong)} wrong in {len(told)} histories")
     assert wrong == []
 
 
@@ -282,3 +281,22 @@ def test_a_full_disk_under_the_files_pauses_the_run_and_room_lets_it_go_on(
         run.wait()
 
     assert live(plan, world, deed=deed).wrong == []
+
+
+# --- room ---
+
+
+def test_a_service_that_is_busy_for_an_hour_is_waited_for_and_nothing_is_cut_to_pieces(
+    plan_of: Callable[..., Plan],
+) -> None:
+    plan = plan_of(("ok 1", "ok 2", "ok 3", "ok 4"), rows_per_part=4)
+    world = World()
+
+    def busy(number: int, call: Call) -> Fault | None:
+        creates = call.method == "POST" and call.path == "/batches"
+        return Fault(number, "429") if creates and world.clock.true_ms < until_ms else None
+
+    world = begin_after(World(fault_of=busy), plan)
+    until_ms = world.clock.true_ms + 3_600_000
+    assert live(plan, world).wrong == []
+    assert len(world.batches) == 1

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def completed(server: LocalServer) -> Counter[str]:
 
 
 def test_a_run_that_is_killed_again_and_again_asks_every_row_as_often_as_one_left_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
     kills = 0
     round_number = 0
@@ -92,8 +92,7 @@ def test_a_run_that_is_killed_again_and_again_asks_every_row_as_often_as_one_lef
             assert [row["answer"] for row in run.results()] == [str(number) for number in range(ROWS)]
             assert len(list((here / "home" / "runs").iterdir())) >= 1
             assert len(run.ledger.runs()) == 1
-    with capsys.disabled():
-        print(f"\n  kill -9: 0 rows lost, 0 batches run twice after {kills} kills in {round_number} runs")
+    figure(f"kill -9: 0 rows lost, 0 batches run twice after {kills} kills in {round_number} runs")
 
 
 def nono_run(home: Path, server: LocalServer, source: Path, *more: str) -> subprocess.Popen[str]:

@@ -39,8 +39,8 @@ class Halve:
 def decide(bench: Bench, attempt: AttemptRow, shard: ShardRow) -> Wait | Stop | Halve:
     """`GRANTED` if the shard may be submitted now.
 
-    Tokens are estimates; the limit is what the user gave or the account has taught us. A shard that was refused, or is
-    larger than the limit, although nothing of ours is at work, is too large by itself.
+    Tokens are estimates; the limit is what the user gave or the account has taught us. A shard that is larger than the
+    limit, although nothing of ours is at work, is too large by itself.
     """
     ledger, run, settings = bench.ledger, bench.run, bench.settings
     if settings.max_cost_usd is not None and shard.cost_usd is not None:
@@ -54,8 +54,7 @@ def decide(bench: Bench, attempt: AttemptRow, shard: ShardRow) -> Wait | Stop | 
     tokens, batches = ledger.enqueued(run.account, run.model, ahead_of=attempt)
     limit = _token_limit(bench)
     if batches == 0:
-        too_large = (limit is not None and shard.tokens > limit) or attempt.refusals > 0
-        if too_large and shard.requests > 1:
+        if limit is not None and shard.tokens > limit and shard.requests > 1:
             return Halve(limit)
     elif limit is not None and tokens + shard.tokens > limit:
         return Wait(f"enqueued tokens {tokens:,} + {shard.tokens:,} > {limit:,}", 60.0)

@@ -35,6 +35,10 @@ MOST_FILES = 5
 PERMANENT = (InvalidRequest, NotFound, Forbidden)
 # After these a create has certainly had no effect.
 CERTAIN = (NotSent, RateLimited, KeyRefused, OutOfQuota, *PERMANENT)
+# A 429 says "too many requests" or "too many tokens enqueued", and not which. So often (about a minute) it is taken for
+# the first; and no account is known whose limit of enqueued tokens is smaller than this (Azure's smallest deployment).
+PACE_TRIES = 6
+SMALLEST_LIMIT_TOKENS = 30_000
 # While a lost create is looked for, this often.
 LOOK_EVERY_S = 5.0
 
@@ -143,19 +147,22 @@ def _without_effect(bench: Bench, attempt: AttemptRow, error: NonoError) -> None
         if not file_is_missing or attempt.tries >= FILE_LAG_TRIES:
             _refuse(bench, attempt, error.code or "create_refused", error.message)
             return
-    # A single 429 may be about the pace of requests; only from the third on is it about the shard.
-    no_room = isinstance(error, RateLimited) and attempt.tries >= 2
     wait_s = backoff_s(attempt.tries, getattr(error, "retry_after_s", None))
     with bench.commit() as commit:
-        commit.move(
-            attempt,
-            AttemptState.UPLOADED,
-            due_in_s=wait_s,
-            tries=attempt.tries + 1,
-            refusals=attempt.refusals + no_room,
-        )
+        after = commit.move(attempt, AttemptState.UPLOADED, due_in_s=wait_s, tries=attempt.tries + 1)
         commit.event(Happened.CREATE_WITHOUT_EFFECT, attempt, error=error.message, wait_s=wait_s)
     stop_if_account_is_refused(error)
+    if isinstance(error, RateLimited) and after.tries >= PACE_TRIES:
+        _halve_if_alone(bench, after)
+
+
+def _halve_if_alone(bench: Bench, attempt: AttemptRow) -> None:
+    """A 429 that does not pass although nothing of ours is at work may mean that the shard is too large by itself."""
+    shard = bench.shard(attempt)
+    with bench.admission:
+        _, others = bench.ledger.enqueued(bench.run.account, bench.run.model, ahead_of=attempt)
+        if others == 0 and shard.requests > 1 and shard.tokens > SMALLEST_LIMIT_TOKENS:
+            split_shard(bench, attempt, shard, None)
 
 
 def _is_somebody_elses(error: NonoError) -> bool:
