@@ -131,7 +131,7 @@ def _text(body: Mapping[str, Any], prompt: str, wishes: Wishes, seed: int) -> st
     if form.get("type") == "json_object":
         return json.dumps({"simulated": True, "word": _WORDS[seed % len(_WORDS)]})
     words = wishes.words
-    if words is None and " word" in prompt and (asked := _ASKED_WORDS.search(prompt)):
+    if words is None and "word" in prompt and (asked := _ASKED_WORDS.search(prompt)):
         words = max(1, int(asked.group(1)))
     if words is None:
         words = 6 + seed % (LONGEST_ANSWER_WORDS - 5)

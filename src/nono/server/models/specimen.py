@@ -12,34 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import Any
 
+from nono.server.models.specimen_texts import WORDS, Unsatisfiable, matching, text_for
+
+__all__ = ["Unsatisfiable", "specimen"]
+
 Schema = Mapping[str, Any] | bool
 
 # Below this depth only what is required is built, so that schemas that contain themselves come to an end.
 _LEAN_DEPTH = 6
 _DEEPEST = 40
-
-_WORDS = (
-    "amber",
-    "basin",
-    "cedar",
-    "delta",
-    "ember",
-    "fjord",
-    "grove",
-    "harbor",
-    "inlet",
-    "juniper",
-    "kernel",
-    "lagoon",
-    "meadow",
-    "nectar",
-    "orchard",
-    "prairie",
-)
-
-
-class Unsatisfiable(ValueError):
-    """No finite value fits the schema, or this module cannot find one; the text says where."""
 
 
 def specimen(schema: Schema, random: Random) -> Any:
@@ -77,7 +58,7 @@ def _value(schema: Schema, scope: _Scope, depth: int) -> Any:
     if isinstance(schema, bool) or not schema:
         if schema is False:
             raise Unsatisfiable("a schema `false` accepts nothing")
-        return scope.random.choice(_WORDS)
+        return scope.random.choice(WORDS)
     if "const" in schema:
         return schema["const"]
     if "enum" in schema:
@@ -279,10 +260,17 @@ def _further_names(schema: Mapping[str, Any], scope: _Scope) -> Iterator[str]:
         if isinstance(names, Mapping):
             yield str(_value(names, scope, 0))
         elif patterns:
-            yield _matching(patterns[number % len(patterns)], scope.random)
+            yield _longer(patterns[number % len(patterns)], scope.random)
         else:
-            yield f"{_WORDS[number % len(_WORDS)]}{number // len(_WORDS) or ''}"
+            yield f"{WORDS[number % len(WORDS)]}{number // len(WORDS) or ''}"
     raise Unsatisfiable("'minProperties' asks for more names than can be found")
+
+
+def _longer(pattern: str, random: Random) -> str:
+    """A name that matches, made longer where the pattern lets it: `^x-` alone gives but one."""
+    name = matching(pattern, random)
+    longer = f"{name}{random.choice(WORDS)}"
+    return longer if re.search(pattern, longer) else name
 
 
 def _array(schema: Mapping[str, Any], scope: _Scope, depth: int) -> list[Any]:
@@ -382,81 +370,8 @@ def _multiple(low: float, high: float, step: float, scope: _Scope) -> float:
     return value if isinstance(step, int) else round(value, 10)
 
 
-def _string(schema: Mapping[str, Any], scope: _Scope, depth: int) -> str:
-    random = scope.random
-    if "pattern" in schema:
-        return _matching(schema["pattern"], random, schema)
-    form = _FORMATS.get(schema.get("format", ""))
-    if form:
-        return form(random)
-    low = int(schema.get("minLength", 0))
-    high = int(schema.get("maxLength", max(low, 60)))
-    if low > high:
-        raise Unsatisfiable(f"'minLength' {low} is above 'maxLength' {high}")
-    text = f"simulated {random.choice(_WORDS)}"
-    while len(text) < low:
-        text += f" {random.choice(_WORDS)}"
-    return text[:high]
-
-
-def _matching(pattern: str, random: Random, schema: Mapping[str, Any] | None = None) -> str:
-    """A text that matches a pattern and, where a few hundred tries find one, the length bounds beside it."""
-    from rstr import Rstr
-
-    low, high = (int((schema or {}).get(key, default)) for key, default in (("minLength", 0), ("maxLength", 10**9)))
-    try:
-        wanted = re.compile(pattern)
-        maker = Rstr(random)
-        shortest = None
-        for _ in range(300):
-            text = maker.xeger(pattern)
-            if wanted.search(text) and low <= len(text) <= high:
-                if len(text) <= 24:
-                    return text
-                shortest = text if shortest is None or len(text) < len(shortest) else shortest
-                if _ > 20:
-                    break
-        if shortest is not None:
-            return shortest
-    except (re.error, KeyError, ValueError, OverflowError, RecursionError) as error:
-        raise Unsatisfiable(f"pattern {pattern!r} cannot be followed: {error}") from None
-    raise Unsatisfiable(f"no text was found that matches the pattern {pattern!r}")
-
-
-def _hex(random: Random, digits: int) -> str:
-    return f"{random.getrandbits(4 * digits):0{digits}x}"
-
-
-def _date(random: Random) -> str:
-    return f"20{random.randint(10, 29)}-{random.randint(1, 12):02}-{random.randint(1, 28):02}"
-
-
-def _time(random: Random) -> str:
-    return f"{random.randint(0, 23):02}:{random.randint(0, 59):02}:{random.randint(0, 59):02}Z"
-
-
-_FORMATS: dict[str, Callable[[Random], str]] = {
-    "date": _date,
-    "time": _time,
-    "date-time": lambda random: f"{_date(random)}T{_time(random)}",
-    "duration": lambda random: f"PT{random.randint(1, 59)}M",
-    "email": lambda random: f"{random.choice(_WORDS)}@example.com",
-    "idn-email": lambda random: f"{random.choice(_WORDS)}@example.com",
-    "hostname": lambda random: f"{random.choice(_WORDS)}.example.com",
-    "idn-hostname": lambda random: f"{random.choice(_WORDS)}.example.com",
-    "ipv4": lambda random: f"192.0.2.{random.randint(1, 254)}",
-    "ipv6": lambda random: f"2001:db8::{random.randint(1, 0xFFFF):x}",
-    "uri": lambda random: f"https://example.com/{random.choice(_WORDS)}",
-    "iri": lambda random: f"https://example.com/{random.choice(_WORDS)}",
-    "uri-reference": lambda random: f"/{random.choice(_WORDS)}",
-    "uuid": lambda random: (
-        f"{_hex(random, 8)}-{_hex(random, 4)}-4{_hex(random, 3)}-a{_hex(random, 3)}-{_hex(random, 12)}"
-    ),
-    "json-pointer": lambda random: f"/{random.choice(_WORDS)}",
-    "regex": lambda random: f"^{random.choice(_WORDS)}$",
-}
 _TYPED: dict[str, Callable[[Mapping[str, Any], _Scope, int], Any]] = {
-    "string": _string,
+    "string": lambda schema, scope, depth: text_for(schema, scope.random),
     "integer": _integer,
     "number": _number,
     "boolean": lambda schema, scope, depth: scope.random.random() < 0.5,
