@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -551,3 +552,22 @@ def test_leaving_is_heeded_even_before_the_first_step(beside: Beside) -> None:
         engine.leave()
         assert engine.work() is RunState.RUNNING
     assert states(run) == [AttemptState.PLANNED]
+
+
+# --- collecting ---
+
+
+def test_gc_leaves_a_run_alone_that_is_being_planned_and_removes_what_a_dead_process_left(beside: Beside) -> None:
+    from nono.runs.collecting import collect
+
+    run = beside.run(texts(2))
+    run.wait(timeout_s=20)
+    young, old = (beside.home / "runs" / name for name in ("young", "old"))
+    young.mkdir()
+    old.mkdir()
+    os.utime(old, (0, 0))
+    assert collect(run.workspace) > 0
+    assert young.exists()
+    assert not old.exists()
+    assert answers(run) == ["row 0", "row 1"]
+    assert beside.again(run).wait(timeout_s=20).succeeded == 2

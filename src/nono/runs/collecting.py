@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 from nono.errors import InputError
@@ -18,6 +19,8 @@ from nono.runs.workspace import Workspace
 
 # What a finished run can do without: its results stand for themselves.
 SPARE = ("shards", "answers", "rows")
+# A folder without a run that nobody has touched for so long was left behind by a process that died.
+ABANDONED_AFTER_S = 86_400
 
 
 def collect(workspace: Workspace) -> int:
@@ -31,7 +34,9 @@ def collect(workspace: Workspace) -> int:
     for folder in root.iterdir() if root.is_dir() else ():
         run = known.get(folder.name)
         if run is None:
-            freed += _remove(folder)
+            # It may be that somebody plans it at this moment: its row comes last.
+            if time.time() - folder.stat().st_mtime > ABANDONED_AFTER_S:
+                freed += _remove(folder)
         elif run.state in (RunState.FINISHED, RunState.CANCELLED):
             totals = workspace.ledger.totals(run.id)
             if totals.succeeded == totals.row_count:
