@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import nono
+from nono import models
 from nono.cli.live import LiveView
 from nono.model import Usage
 from nono.providers import provider_named
@@ -34,17 +35,24 @@ ELSEWHERE = ("openai/gpt-5-nano", "openai/gpt-4o-mini", "gemini/gemini-2.5-flash
 UNDECIDED = 0.5
 BAR_CELLS = 40
 
-console = Console()
+SHELL = (
+    "nono run examples/amazon_reviews.csv -p '{{ text }}' -s @examples/sentiment.system.txt "
+    f"--schema examples/sentiment.schema.json --id id -m openai/{MODEL} --temperature 0 --max-tokens 20 -o results.csv"
+)
+
+console = Console(soft_wrap=True, highlight=False)
 
 
 def main() -> None:
     began = time.monotonic()
-    console.print(f"[bold]nono[/bold]: {DATA.name} through the Batch protocol, answered by {MODEL} on this machine\n")
+    console.print(f"[bold]nono[/bold]: {DATA.name} through the Batch protocol, answered by {MODEL} on this machine")
+    console.print(f"the same in a shell, beside `nono serve --model {MODEL}`:\n  {SHELL}\n")
+    models.pull(MODEL)
     with tempfile.TemporaryDirectory(prefix="nono-demo-") as folder, LocalServer(MODEL) as server:
         os.environ |= {"OPENAI_BASE_URL": server.openai_base_url, "OPENAI_API_KEY": "local", "NO_PROXY": "127.0.0.1"}
         run = nono.run(
             DATA,
-            prompt=str(HERE / "sentiment.j2"),
+            prompt="{{ text }}",
             system=(HERE / "sentiment.system.txt").read_text("utf-8").strip(),
             schema=json.loads((HERE / "sentiment.schema.json").read_text("utf-8")),
             model=f"openai/{MODEL}",
@@ -68,7 +76,7 @@ def main() -> None:
 
 
 def show_answers(rows: list[dict[str, Any]]) -> None:
-    table = Table(title="the first answers", box=None, title_justify="left", pad_edge=False)
+    table = Table(title="the first answers", box=None, title_justify="left", pad_edge=False, width=100)
     for column in ("id", "people", "model", "text"):
         table.add_column(column, no_wrap=column != "text", max_width=80)
     for row in rows[:12]:
