@@ -181,7 +181,7 @@ def _parts(content_type: str, body: bytes) -> tuple[str, bytes]:
 
 
 def _unfinished(name: str) -> bool:
-    return name.endswith(".tmp")
+    return re.search(r"\.[0-9a-f]{32}\.tmp$", name) is not None
 
 
 def _bucket_object(name: str) -> dict[str, Any]:
