@@ -286,6 +286,12 @@ def test_metadata_comes_back_as_texts(serving: Serving) -> None:
     assert answer["metadata"] == {"n": "1", "o": '{"p":true}', "t": "s"}
 
 
+def test_a_display_name_is_never_taken_for_the_place_of_the_answers(serving: Serving) -> None:
+    raw = Raw(serving(Told())[0])
+    shown = raw.reached(inline(raw, {"request": asking("x")}, displayName="the inlined answers"))
+    assert shown["metadata"]["displayName"] == "the inlined answers"
+
+
 def test_a_listing_shows_no_inlined_answers(serving: Serving) -> None:
     raw = Raw(serving(Told())[0])
     raw.reached(inline(raw, {"request": asking("x")}))
@@ -334,7 +340,17 @@ def test_an_empty_listing_is_an_empty_object(serving: Serving) -> None:
     assert Raw(serving(Told())[0])("GET", "batches").json() == {}
 
 
-@pytest.mark.parametrize("query", [{"pageToken": "@@"}, {"pageToken": "abcd"}, {"pageSize": "x"}, {"pageSize": "-1"}])
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"pageToken": "@@"},
+        {"pageToken": "abcd"},
+        {"pageToken": "c2VxOjk5OTk5OTk5OTk5OTk5OTk5OTk5"},  # seq:99999999999999999999
+        {"pageToken": "c2VxOi01"},  # seq:-5
+        {"pageSize": "x"},
+        {"pageSize": "-1"},
+    ],
+)
 def test_a_page_that_cannot_be_is_refused(serving: Serving, query: dict[str, str]) -> None:
     assert refusal(Raw(serving(Told())[0])("GET", "batches", params=query))[:2] == (400, "INVALID_ARGUMENT")
 

@@ -198,9 +198,24 @@ def test_a_body_that_stands_still_is_given_up() -> None:
     async def never() -> Any:
         await asyncio.Event().wait()
 
-    body = guard._LimitedBody(never, Headers({}), 100, 0.01)
+    body = guard._LimitedBody(never, Headers({}), 100, guard.Gate(body_pause_s=0.01))
     with pytest.raises(Refused) as refused:
         asyncio.run(body())  # type: ignore[arg-type]
+    assert refused.value.status == 408
+
+
+def test_a_body_that_comes_a_byte_now_and_then_is_given_up() -> None:
+    async def drip() -> Any:
+        await asyncio.sleep(0.002)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def read() -> None:
+        body = guard._LimitedBody(drip, Headers({}), 10_000, guard.Gate(body_pause_s=0.02, body_pace=100_000))
+        while True:
+            await body()
+
+    with pytest.raises(Refused, match="slower than 100000 bytes a second") as refused:
+        asyncio.run(read())
     assert refused.value.status == 408
 
 

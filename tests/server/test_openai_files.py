@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from server_tools import Told, answers, chat_lines, done, jsonl
+from server_tools import WAIT_S, Told, answers, chat_lines, done, jsonl
 
 import openai
 from nono.server.app import LocalServer
@@ -352,3 +352,36 @@ def test_an_answer_file_can_be_deleted(serving: Serving) -> None:
     sdk.files.delete(batch.output_file_id)
     with pytest.raises(openai.NotFoundError):
         sdk.files.content(batch.output_file_id)
+
+
+def test_a_part_whose_upload_ends_while_it_comes_is_refused_and_keeps_no_bytes(serving: Serving) -> None:
+    server, sdk = serving()
+    upload = sdk.uploads.create(bytes=4, filename="in.jsonl", mime_type="application/jsonl", purpose="batch")
+
+    def pieces() -> Iterator[bytes]:
+        yield b'--B\r\ncontent-disposition: form-data; name="data"; filename="upload"\r\n\r\n{}'
+        until = time.monotonic() + WAIT_S
+        while not left_behind(server):
+            assert time.monotonic() < until
+            time.sleep(0.002)
+        sdk.uploads.cancel(upload.id)
+        yield b"{}\r\n--B--\r\n"
+
+    reply = httpx2.post(
+        f"{server.url}/v1/uploads/{upload.id}/parts",
+        content=pieces(),
+        headers={"content-type": "multipart/form-data; boundary=B"},
+    )
+    assert (reply.status_code, left_behind(server)) == (400, [])
+
+
+def test_a_form_of_very_many_fields_is_refused(serving: Serving) -> None:
+    server, _ = serving()
+    fields = b"".join(b'--B\r\ncontent-disposition: form-data; name="n%d"\r\n\r\nx\r\n' % n for n in range(65))
+    reply = httpx2.post(
+        f"{server.url}/v1/files",
+        content=fields + b"--B--\r\n",
+        headers={"content-type": "multipart/form-data; boundary=B"},
+    )
+    assert reply.status_code == 400
+    assert reply.json()["error"]["message"] == "The multipart form has more than 64 fields."

@@ -151,6 +151,11 @@ def test_blank_lines_and_a_last_line_without_its_line_feed_are_fine(check: Calla
     assert (checked.errors, checked.total) == (None, 2)
 
 
+def test_a_bad_line_behind_a_blank_one_has_the_number_that_an_editor_shows(check: Callable[..., Any]) -> None:
+    checked = check([jsonl([chat_line("a")]), b"\n", b"nonsense\n"])
+    assert [error["line"] for error in checked.errors] == [3]
+
+
 def test_an_empty_input_has_a_code_of_its_own(check: Callable[..., Any]) -> None:
     assert check([b"\n"]).errors[0]["code"] == "empty_file"
 

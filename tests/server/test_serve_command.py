@@ -15,7 +15,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from nono.errors import SettingsError
 from nono.server.app import LocalServer
+from nono.server.database import StoreError
 
 NONO = [sys.executable, "-c", "from nono.cli import main; main()"]
 
@@ -142,3 +144,24 @@ def test_several_local_servers_run_at_a_time() -> None:
         assert one.url != two.url
         for server in (one, two):
             assert httpx2.get(f"{server.openai_base_url}/models").status_code == 200
+
+
+def test_a_folder_that_cannot_be_used_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SettingsError, match=r"cannot keep its files in .*Not a directory\nhint: .*--data"):
+        LocalServer(data=tmp_path / "file" / "data")
+
+
+def test_records_that_are_damaged_are_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "records.sqlite").write_bytes(b"this is no database" * 100)
+    with pytest.raises(StoreError, match=r"records\.sqlite is damaged.*\nhint: .*--data"):
+        LocalServer(data=tmp_path)
+
+
+def test_a_call_that_hangs_does_not_keep_a_stopped_server_alive() -> None:
+    code = (
+        "import asyncio, time; from nono.server.callers import Callers\n"
+        "try: asyncio.run(asyncio.wait_for(Callers().run(time.sleep, 600), 0.01))\n"
+        "except TimeoutError: print('left')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout == "left\n"

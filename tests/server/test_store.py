@@ -78,12 +78,29 @@ def test_bytes_that_no_record_mentions_are_swept_at_the_next_start(open_store: C
     stray.write_bytes(b"half")
     lost = store.blob(new_token())
     lost.write_bytes(b"x")
-    (store.folder / "work" / "stray").mkdir()
+    (store.folder / "work" / new_token()).mkdir()
     again = open_store()
     assert not stray.exists()
     assert not lost.exists()
     assert list((again.folder / "work").iterdir()) == []
     assert again.blob(file.token).exists()
+
+
+def test_a_folder_that_had_a_work_of_its_own_keeps_it(tmp_path: Path, open_store: Callable[[], Store]) -> None:
+    thesis = tmp_path / "data" / "work" / "thesis.tex"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("ten years")
+    open_store()
+    open_store()
+    assert thesis.read_text() == "ten years"
+
+
+def test_the_records_are_readable_by_their_owner_alone(store: Store) -> None:
+    assert {path.name: path.stat().st_mode & 0o077 for path in store.folder.glob("records.sqlite*")} == {
+        "records.sqlite": 0,
+        "records.sqlite-shm": 0,
+        "records.sqlite-wal": 0,
+    }
 
 
 def test_bytes_of_an_upload_in_progress_survive_a_restart(open_store: Callable[[], Store]) -> None:

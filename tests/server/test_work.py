@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from server_tools import WAIT_S, Held, Told
@@ -18,7 +20,7 @@ from nono.server.journal import Journal
 from nono.server.models import CHAT, Model
 from nono.server.records import Batch, File, State
 from nono.server.store import Store, new_token
-from nono.server.work import RETRY_S, Work
+from nono.server.work import PATIENCE_S, RETRY_S, Work
 
 
 class Plain:
@@ -82,6 +84,17 @@ class Bench:
             time.sleep(0.002)
         return seen
 
+    def queued(self, batch: Batch) -> None:
+        """Wait until the batch stands in its queue."""
+        self.reached(batch, State.QUEUED)
+        until = time.monotonic() + WAIT_S
+        while True:
+            with self.work._lock:
+                if ("plain", batch.id) in self.work._jobs:
+                    return
+            assert time.monotonic() < until
+            time.sleep(0.002)
+
     def ended(self, batch: Batch) -> Batch:
         return self.reached(batch, State.COMPLETED, State.FAILED, State.EXPIRED, State.CANCELLED)
 
@@ -115,7 +128,7 @@ def test_batches_run_in_order_of_priority_and_then_age(bench: Callable[[Model], 
     model.wait_for(1)
     others = [at.add("low", ["l"], -1), at.add("old", ["o"]), at.add("young", ["y"]), at.add("high", ["h"], 5)]
     for batch in others:
-        at.reached(batch, State.QUEUED)
+        at.queued(batch)
     model.allow(10)
     for batch in (first, *others):
         at.ended(batch)
@@ -257,3 +270,122 @@ def test_cancelling_at_any_moment_gives_every_request_exactly_one_line(bench: Ca
         lines = at.lines(batch)
         assert [json.loads(line.split()[0]) for line in lines] == prompts
         assert sum(line.endswith("answered") for line in lines) == batch.counts.ok
+
+
+def test_a_model_that_hangs_keeps_a_cancelled_batch_for_ten_minutes_only(bench: Callable[[Model], Bench]) -> None:
+    model = Held()
+    at = bench(model)
+    batch = at.add("b", ["a", "b"], for_s=86_400)
+    model.wait_for(1)
+    at.work.cancel(at.now(batch))
+    at.clock.advance(PATIENCE_S - 1)
+    time.sleep(0.02)
+    assert at.now(batch).state is State.CANCELLING
+    at.clock.advance(2)
+    assert at.ended(batch).state is State.CANCELLED
+    assert at.lines(batch) == ['"a" cancelled', '"b" cancelled']
+    model.allow(1)
+
+
+def test_a_model_that_hangs_keeps_an_expired_batch_for_ten_minutes_only(bench: Callable[[Model], Bench]) -> None:
+    model = Held()
+    at = bench(model)
+    batch = at.add("b", ["a", "b"])
+    model.wait_for(1)
+    at.clock.advance(61)
+    time.sleep(0.02)
+    assert at.now(batch).state is State.RUNNING
+    at.clock.advance(PATIENCE_S)
+    assert at.ended(batch).state is State.EXPIRED
+    model.allow(1)
+
+
+def test_a_cancel_in_the_moment_of_the_last_answer_leaves_no_batch_behind(
+    bench: Callable[[Model], Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = bench(Told())
+    cancelling: list[threading.Thread] = []
+    move = Store.move
+
+    def cancel(batch: Batch) -> None:
+        with contextlib.suppress(IllegalMove):
+            at.work.cancel(batch)
+
+    def cancelled_before(store: Store, batch: Batch, state: State, **changes: Any) -> Batch:
+        if state is State.FINALIZING and not cancelling:
+            cancelling.append(threading.Thread(target=cancel, args=(batch,)))
+            cancelling[0].start()
+            cancelling[0].join(0.02)
+        return move(store, batch, state, **changes)
+
+    monkeypatch.setattr(Store, "move", cancelled_before)
+    batch = at.ended(at.add("b", ["a"]))
+    assert batch.state in (State.COMPLETED, State.CANCELLED)
+    cancelling[0].join()
+
+
+def test_a_batch_that_is_cancelled_between_its_check_and_its_queue_asks_nothing(
+    bench: Callable[[Model], Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Told()
+    at = bench(model)
+
+    def cancel_first(dialect: Plain, batch: Batch) -> Model:
+        at.work.cancel(batch)
+        return dialect.asked
+
+    monkeypatch.setattr(Plain, "model", cancel_first)
+    batch = at.ended(at.add("b", ["a", "b"]))
+    assert (batch.state, model.asked) == (State.CANCELLED, [])
+    assert at.lines(batch) == ['"a" cancelled', '"b" cancelled']
+
+
+def test_batches_that_wait_hold_no_file_open(bench: Callable[[Model], Bench]) -> None:
+    model = Held()
+    at = bench(model)
+    at.reached(at.add("first", ["a"]), State.RUNNING)
+    opened = Path("/proc/self/fd")
+    if not opened.is_dir():
+        pytest.skip("needs /proc")
+    before = len(list(opened.iterdir()))
+    for number in range(20):
+        at.queued(at.add(f"b{number}", ["a"]))
+    assert len(list(opened.iterdir())) == before
+    model.allow(21)
+
+
+def test_a_line_that_cannot_even_be_given_up_ends_its_batch_and_no_other(
+    bench: Callable[[Model], Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_line(dialect: Plain, batch: Batch, line: bytes, why: Why) -> bytes:
+        raise RuntimeError("a second bug")
+
+    monkeypatch.setattr(Plain, "unanswered", no_line)
+    at = bench(Told())
+    sick, well = at.add("sick", ["a", "bug"]), at.add("well", ["a", "b"])
+    assert (at.ended(sick).state, at.ended(well).state) == (State.FAILED, State.COMPLETED)
+
+
+def test_an_end_that_cannot_be_written_leaves_no_bytes_and_is_tried_again(
+    bench: Callable[[Model], Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = bench(Told())
+    move, refused = Store.move, threading.Event()
+
+    def full_once(store: Store, batch: Batch, state: State, **changes: Any) -> Batch:
+        if state is State.COMPLETED and not refused.is_set():
+            refused.set()
+            raise OSError(28, "No space left on device")
+        return move(store, batch, state, **changes)
+
+    monkeypatch.setattr(Store, "move", full_once)
+    batch = at.add("b", ["a"])
+    assert refused.wait(WAIT_S)
+    until = time.monotonic() + WAIT_S
+    while list((at.store.folder / "blobs").iterdir()) and time.monotonic() < until:
+        time.sleep(0.002)
+    assert list((at.store.folder / "blobs").iterdir()) == []
+    while at.now(batch).state is not State.COMPLETED and time.monotonic() < until:
+        at.clock.advance(RETRY_S + 1)
+        time.sleep(0.002)
+    assert at.lines(batch) == ['"a" answered']

@@ -95,11 +95,18 @@ def request_lines(file: BinaryIO) -> Iterator[bytes]:
 
     A line of more than LINE_BYTES comes as its beginning only (see `is_cut`).
     """
+    return (line for _, line in numbered_lines(file))
+
+
+def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The same, each with its number as an editor shows it: from 1, blank lines counted."""
+    number = 0
     while line := file.readline(LINE_BYTES + 1):
+        number += 1
         if is_cut(line):
             _skip_line(file)
         if not line.isspace():
-            yield line
+            yield number, line
 
 
 def is_cut(line: bytes) -> bool:

@@ -158,10 +158,11 @@ def _as_refused(error: Exception) -> Refused:
             return error
         case HTTPException():
             return Refused(error.status_code, error.detail, headers=error.headers)
-        case OSError():
+        case OSError() if not isinstance(error, FileNotFoundError):
             log.error("the disk refuses: %s", error)
             return Refused(507, "The server's disk refuses to write; its log says why.", kind="server_error")
         case _:
+            log.error("a call failed: %r", error)
             return Refused(500, "The server had an error while processing your request.", kind="server_error")
 
 

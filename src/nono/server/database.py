@@ -53,6 +53,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
+        path.touch(mode=0o600)  # names of files and metadata are nobody else's business
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         try:
             self._db.row_factory = sqlite3.Row
@@ -60,8 +61,17 @@ class Database:
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("PRAGMA foreign_keys=ON")
             self._create_tables()
-        except BaseException:
+        except BaseException as error:
             self._db.close()
+            if isinstance(error, sqlite3.OperationalError):
+                raise DiskRefused(
+                    f"{path} cannot be opened: {error}", hint="look at its disk and its rights"
+                ) from error
+            if isinstance(error, sqlite3.DatabaseError):
+                raise StoreError(
+                    f"{path} is damaged, or was not written by nono: {error}",
+                    hint="put back a copy, or choose another folder with --data",
+                ) from error
             raise
 
     def close(self) -> None:

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from nono.providers.gemini.fields import find_misplaced
 from nono.providers.gemini.translate import EMBED, GENERATE
+from nono.server.callers import Callers
 from nono.server.clock import SECOND_NS
 from nono.server.dialect import Answer, Ask, Checked, Kind, Refused, Why
 from nono.server.gemini_batches import METHODS, Batches
@@ -62,8 +62,7 @@ class Gemini:
         self._files = Files(core)
         self._uploads = Uploads(core)
         self._batches = Batches(core)
-        # Calls that wait for a model must not keep the quick ones from their threads.
-        self._callers = anyio.CapacityLimiter(64)
+        self._callers = Callers()
 
     # over HTTP
 
@@ -134,9 +133,7 @@ class Gemini:
             return await self._batches.create(request, resource, METHODS[method])
         body = await read_object(request)
         work = self._embed_many if method == _EMBED_MANY else partial(self._answer, method)
-        return await anyio.to_thread.run_sync(
-            work, body, resource.partition("/")[2], limiter=self._callers, abandon_on_cancel=True
-        )
+        return await self._callers.run(work, body, resource.partition("/")[2])
 
     def _known_model(self, request: Request, method: str) -> str:
         """The full name of the model in a call's path. Raises Refused if nobody here answers to it."""

@@ -47,8 +47,8 @@ _FIELDS = frozenset({"model", "name", "displayName", "inputConfig", "priority", 
 _UPDATES = ("updateGenerateContentBatch", "updateEmbedContentBatch")
 _SOURCES = frozenset({"fileName", "requests"})
 _READ_BYTES = 1 << 20
-# Stands in an operation for the answers, which are copied from their file when it is sent.
-_ANSWERS = "the inlined answers"
+# Stands in an operation for the answers, which are copied from their file when it is sent; nobody else can write it.
+_ANSWERS = new_token()
 
 
 class Batches:

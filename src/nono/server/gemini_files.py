@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from nono.server.app import Core
 
 _DEFAULT_PAGE = 10
-# A file that a request names is put into the request, in memory. https://ai.google.dev/gemini-api/docs/document-processing
-INLINED_BYTES = 50 * 1024 * 1024
 # Addresses that stand for a file of ours: `files/x`, and what a File's `uri` says.
 _OWN = re.compile(r"(?:https?://[^/]+/(?:gemini/)?(?:v1|v1beta|v1alpha)/)?files/(?P<id>[a-z0-9-]+)")
 
@@ -82,8 +80,10 @@ class Files:
         path = self._store.blob(file.token)
         try:
             found = path.stat()
-        except FileNotFoundError:  # its batch was deleted at this moment
-            raise _no_such_answers(file_id) from None
+        except FileNotFoundError:
+            if self._store.file(PROTOCOL, file_id) is None:  # its batch was deleted at this moment
+                raise _no_such_answers(file_id) from None
+            raise
         return FileResponse(path, media_type="application/octet-stream", stat_result=found)
 
     def create(self, request: Request) -> Response:
@@ -138,12 +138,6 @@ def _with_own_file(part: Mapping[str, Any], store: Store) -> Mapping[str, Any]:
         raise no_such_file(found["id"])
     if file.bytes > LINE_BYTES:
         raise Refused(400, f"File files/{file.id} is too large for a request: {file.bytes} bytes, of {LINE_BYTES}.")
-    if file.bytes > INLINED_BYTES:
-        raise Refused(
-            400,
-            f"The file files/{file.id} has {file.bytes} bytes; this local server gives a model files of at most "
-            f"{INLINED_BYTES} bytes.",
-        )
     blob = {
         "mimeType": named.get("mimeType") or file.mime,
         "displayName": file.details.get("display_name") or file.name,

@@ -18,7 +18,7 @@ from nono.model import Usage
 from nono.providers.gemini.answers import usage_of
 from nono.providers.gemini.fields import find_misplaced, in_camel_case
 from nono.providers.gemini.translate import EMBED, GENERATE
-from nono.server.answer_files import request_lines
+from nono.server.answer_files import numbered_lines
 from nono.server.dialect import Answer, Ask, Refused, Why
 from nono.server.gemini_files import with_own_files
 from nono.server.gemini_wire import item_error
@@ -38,15 +38,16 @@ _NEVER_ANSWERED = {
 
 def check_lines(lines: Path, endpoint: str) -> int:
     """How many requests a file holds. Raises Refused for the first line that is wrong, as the service does."""
-    number = 0
+    total = 0
     with lines.open("rb", buffering=1 << 20) as file:
-        for number, line in enumerate(request_lines(file), start=1):
+        for number, line in numbered_lines(file):
             problem = _problem(line, endpoint)
             if problem:
                 raise Refused(400, f"Error on line {number}: invalid JSON, {problem}")
-    if not number:
+            total += 1
+    if not total:
         raise Refused(400, "The input file is empty: it must hold at least one request.")
-    return number
+    return total
 
 
 def _problem(line: bytes, endpoint: str) -> str | None:

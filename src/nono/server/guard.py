@@ -2,7 +2,7 @@
 
 A local server is reachable from every page in the user's browser. So: only known Host names are served (a rebound DNS
 name is not), a page of another origin cannot change anything, a key is compared in constant time and never repeated,
-bodies have a limit per route and a pace, and only so many calls are worked on at a time.
+bodies have a limit per route and a least pace, and only so many calls are worked on at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _SAME_SITE = frozenset({"same-origin", "none"})
 class Gate:
     """The rules of one server, and how many calls are inside.
 
-    `body_pause_s`: a body whose next piece takes longer is given up.
+    `body_pause_s`: a body whose next piece takes longer is given up, and so is one that is late by as much behind
+    `body_pace`, in bytes a second: a byte now and then would keep a call busy for ever.
     """
 
     hosts: frozenset[str] = LOOPBACK_HOSTS
@@ -38,6 +39,7 @@ class Gate:
     key: Secret | None = None
     calls: int = 256
     body_pause_s: float = 60.0
+    body_pace: int = 1_000
     inside: int = field(default=0, init=False)
 
 
@@ -79,7 +81,7 @@ class Guard:
         try:
             self._admit(scope)
             limit = self._dialect.body_limit(method, path)
-            body = _LimitedBody(receive, Headers(scope=scope), limit, self._gate.body_pause_s)
+            body = _LimitedBody(receive, Headers(scope=scope), limit, self._gate)
             self._gate.inside += 1
             try:
                 await self._app(scope, body, reply)
@@ -148,24 +150,30 @@ def _is_address(host: str) -> bool:
 class _LimitedBody:
     """An ASGI `receive` that refuses a body that is too long, or stands still."""
 
-    def __init__(self, receive: Receive, headers: Headers, limit: int, pause_s: float) -> None:
+    def __init__(self, receive: Receive, headers: Headers, limit: int, gate: Gate) -> None:
         declared = headers.get("content-length", "")
         if declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
             raise _too_large(limit)
         self._receive = receive
         self._limit = limit
-        self._pause_s = pause_s
+        self._gate = gate
+        self._began = time.monotonic()
         self._seen = 0
         self._ended = False
 
     async def __call__(self) -> Message:
         if self._ended:  # what comes now is the client's going away, whenever it likes
             return await self._receive()
+        pause_s = self._gate.body_pause_s
+        late_s = self._began + pause_s + self._seen / self._gate.body_pace - time.monotonic()
         try:
-            message = await asyncio.wait_for(self._receive(), self._pause_s)
+            message = await asyncio.wait_for(self._receive(), max(0.0, min(pause_s, late_s)))
         except TimeoutError:
             raise Refused(
-                408, f"The body of your request stood still for {self._pause_s:g} s.", headers={"connection": "close"}
+                408,
+                f"The body of your request stood still for {pause_s:g} s, or came slower than {self._gate.body_pace} "
+                "bytes a second.",
+                headers={"connection": "close"},
             ) from None
         if message["type"] == "http.request":
             self._seen += len(message.get("body", b""))

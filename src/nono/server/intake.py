@@ -24,6 +24,7 @@ from nono.server.store import Store, new_token
 # Deeper than any request body of either API; the recursive code behind is safe below.
 JSON_DEPTH = 128
 _FIELD_BYTES = 4096
+_FIELDS = 64
 _FLUSH_BYTES = 1 << 20
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -222,6 +223,8 @@ class _Parts:
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         self._in_file = self._name == self._file_field
         if not self._in_file:
+            if len(self._fields) >= _FIELDS:
+                raise Refused(400, f"The multipart form has more than {_FIELDS} fields.")
             return
         if self._inlet is not None:
             raise Refused(400, f"There is more than one part {self._file_field!r}.")

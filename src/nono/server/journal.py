@@ -103,8 +103,10 @@ class Journal:
         with self._lock:
             if self._open:
                 self._open = False
-                self._sync()
-                os.close(self._file)
+                try:
+                    self._sync()
+                finally:
+                    os.close(self._file)
 
     def _note(self, ordinal: int, ok: bool, place: int, usage: Usage) -> None:
         self._places[ordinal] = place

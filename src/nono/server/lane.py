@@ -6,17 +6,19 @@ comes before and after is `Work`'s.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, Protocol
 
+from nono.model import Usage
 from nono.server.answer_files import request_lines
 from nono.server.dialect import Answer, Dialect, Why
 from nono.server.journal import Journal
 from nono.server.models import Model
-from nono.server.records import Batch, State
+from nono.server.records import Batch, Counts, State
 from nono.server.store import Store
 
 log = logging.getLogger("nono.server")
@@ -33,31 +35,46 @@ class Owner(Protocol):
         """Nothing is being answered, and nothing will be."""
         ...
 
-    def broken(self, job: Job, error: OSError) -> None:
-        """The disk refuses."""
+    def broken(self, job: Job, error: Exception) -> None:
+        """Its answers cannot be kept, or its requests not be read."""
         ...
 
 
 class Job:
-    """One batch while its requests are being asked. Guarded by its lane's lock; the journal has its own."""
+    """One batch while its requests are being asked. Guarded by its lane's lock; the journal has its own.
+
+    A batch that waits has no file open and no journal in memory: thousands may wait.
+    """
 
     def __init__(self, batch: Batch, dialect: Dialect, lane: Lane, store: Store) -> None:
-        folder = store.work_folder(batch)
         self.batch = batch
         self.dialect = dialect
         self.lane = lane
-        self.journal = Journal(folder / "journal", batch.counts.total)
         self.started = batch.state is State.RUNNING
         self.in_flight = 0
         self.exhausted = False
         self.handed_over = False
         self._clock = store.clock
-        self._file = (folder / "input.jsonl").open("rb", buffering=1 << 18)
-        self._lines = enumerate(request_lines(self._file))
+        self._folder = store.work_folder(batch)
+        self._input: BinaryIO | None = None
+        self._lines: Iterator[tuple[int, bytes]] = iter(())
+        self._journal = self._open_journal() if self.started else None
 
     @property
     def rank(self) -> tuple[int, int]:
         return (-self.batch.priority, self.batch.seq)
+
+    @property
+    def journal(self) -> Journal:
+        """Opened when it is first needed."""
+        if self._journal is None:
+            self._journal = self._open_journal()
+        return self._journal
+
+    def progress(self) -> tuple[Counts, Usage]:
+        """Counts and tokens as they are at this moment."""
+        journal = self._journal
+        return (self.batch.counts, self.batch.usage) if journal is None else (journal.counts, journal.usage)
 
     def take(self) -> tuple[int, bytes] | None:
         """The next request that has no answer yet; none after the batch's time is over."""
@@ -65,6 +82,9 @@ class Job:
             if self._clock.now_ns() >= self.batch.expires_ns:
                 self.close_input()
                 return None
+            if self._input is None:
+                self._input = (self._folder / "input.jsonl").open("rb", buffering=1 << 18)
+                self._lines = enumerate(request_lines(self._input))
             for ordinal, line in self._lines:
                 if not self.journal.has(ordinal):
                     self.in_flight += 1
@@ -74,12 +94,24 @@ class Job:
 
     def close_input(self) -> None:
         self.exhausted = True
-        self._file.close()
+        if self._input is not None:
+            self._input.close()
+
+    def close(self) -> None:
+        """Keep nothing open; answers that still come are dropped."""
+        if self._journal is not None:
+            try:
+                self._journal.close()
+            except OSError as error:  # what is not on the disk is asked again
+                log.error("batch %s: its last answers could not be forced to disk: %s", self.batch.id, error)
+
+    def _open_journal(self) -> Journal:
+        return Journal(self._folder / "journal", self.batch.counts.total)
 
     def abandon(self) -> None:
         """Stop without an end: answers that still come are dropped."""
         self.lane.drop(self, hand_over=False)
-        self.journal.close()
+        self.close()
 
     def answer(self, line: bytes) -> Answer:
         """Ask for one line's answer. Never raises: what goes wrong is the answer."""
@@ -131,6 +163,11 @@ class Lane:
                 job.handed_over = True
         self._hand_over_if_drained(job)
 
+    def give_up_on(self, job: Job) -> None:
+        """Hand a batch over although answers are in the making: its model hangs. What still comes is dropped."""
+        self.drop(job, hand_over=False)
+        self._owner.drained(job)
+
     def stop(self) -> None:
         with self._changed:
             self._stopping = True
@@ -149,7 +186,7 @@ class Lane:
                     job.started = True
                     self._owner.started(job)
                 job.journal.append(ordinal, job.answer(line))
-            except OSError as error:
+            except Exception as error:
                 self._owner.broken(job, error)
             with self._changed:
                 job.in_flight -= 1
@@ -159,7 +196,7 @@ class Lane:
     def _take(self) -> tuple[Job, int, bytes] | None:
         """The next request of the first batch that has one; waits for work, None when the lane stops."""
         while True:
-            broken: OSError | None = None
+            broken: Exception | None = None
             with self._changed:
                 while not self._stopping and not self._jobs:
                     self._changed.wait()
@@ -168,7 +205,7 @@ class Lane:
                 job = self._jobs[0]
                 try:
                     taken = job.take()
-                except OSError as error:
+                except Exception as error:
                     broken = error
                 else:
                     if taken is not None:
@@ -188,10 +225,17 @@ class Lane:
 
 
 def ask(model: Model, endpoint: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-    """A model's answer; a model that raises has answered 500."""
+    """A model's answer; a model that raises, or answers what no JSON reply can carry, has answered 500."""
     try:
-        return model.answer(endpoint, body)
-    except Exception as error:
+        status, answer = model.answer(endpoint, body)
+        if type(status) is not int or not (200 <= status < 300 or 400 <= status < 600):
+            raise ValueError(f"the model answered with the status {status!r}")
+        if not isinstance(answer, dict):
+            raise TypeError(f"the model answered with {type(answer).__name__} instead of an object")
+        # NaN and half a surrogate pair are no JSON: one of them in an answer file, and no client reads its line.
+        json.dumps(answer, allow_nan=False, ensure_ascii=False).encode()
+        return status, answer
+    except (Exception, SystemExit) as error:
         log.exception("the model %s failed", model.name)
         message = f"The server had an error processing your request: {type(error).__name__}: {error}"
         return 500, {"error": {"message": message, "type": "server_error", "param": None, "code": "server_error"}}

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from nono.facts import read_facts
+from nono.server.callers import Callers
 from nono.server.clock import SECOND_NS, unix_s
 from nono.server.dialect import Answer, Ask, Checked, Kind, Refused, Why
 from nono.server.intake import read_object
@@ -51,8 +51,7 @@ class OpenAI:
         self._files = Files(core)
         self._uploads = Uploads(core)
         self._batches = Batches(core)
-        # Calls that wait for a model must not keep the quick ones from their threads.
-        self._callers = anyio.CapacityLimiter(64)
+        self._callers = Callers()
 
     # over HTTP
 
@@ -124,9 +123,7 @@ class OpenAI:
         if body.get("stream"):
             raise Refused(400, "This local server does not stream. Leave 'stream' out.", param="stream")
         model = self._roster.pick(name, endpoint.asks)
-        status, answer = await anyio.to_thread.run_sync(
-            endpoint.answer, body, partial(ask, model), limiter=self._callers, abandon_on_cancel=True
-        )
+        status, answer = await self._callers.run(endpoint.answer, body, partial(ask, model))
         return reply(answer, status)
 
     # in batches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
@@ -97,10 +98,15 @@ class Batches:
     def _add(self, batch: Batch) -> Batch:
         assert batch.input_file_id is not None
         file = self._store.file(PROTOCOL, batch.input_file_id)
-        # Without a file, or with one of another purpose, the batch is accepted and fails: the service does the same.
-        if file is not None and file.purpose == "batch":
-            self._store.link_input(batch, file)
-        batch = self._store.add_batch(batch)
+        try:
+            # Without a file, or with one of another purpose, the batch is accepted and fails, as at the service.
+            if file is not None and file.purpose == "batch":
+                with suppress(FileNotFoundError):  # deleted at this moment
+                    self._store.link_input(batch, file)
+            batch = self._store.add_batch(batch)
+        except BaseException:
+            self._store.clear_work(batch)
+            raise
         self._core.work.add(batch)
         return batch
 

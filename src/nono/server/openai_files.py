@@ -108,8 +108,17 @@ class Files:
 
     def content(self, request: Request) -> Response:
         file = self._file(request.path_params["file_id"])
+        path = self._store.blob(file.token)
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            self._file(file.id)  # it was deleted at this moment: nobody's fault
+            raise
         return FileResponse(
-            self._store.blob(file.token), media_type="application/octet-stream", filename=Path(file.name).name or "file"
+            path,
+            media_type="application/octet-stream",
+            filename=Path(file.name).name or "file",
+            stat_result=found,
         )
 
     def _file(self, file_id: str) -> File:

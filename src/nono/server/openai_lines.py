@@ -10,7 +10,7 @@ from typing import Any
 
 from nono.facts import read_facts
 from nono.model import Usage
-from nono.server.answer_files import LINE_BYTES, is_cut, request_lines
+from nono.server.answer_files import LINE_BYTES, is_cut, numbered_lines
 from nono.server.dialect import Answer, Ask, Checked, Why
 from nono.server.intake import decode_json
 from nono.server.openai_endpoints import BATCH_ENDPOINTS, ENDPOINTS
@@ -23,6 +23,8 @@ REQUESTS = _LIMITS.number("limits.requests_per_file")
 EMBEDDING_INPUTS = _LIMITS.number("limits.embedding_inputs_per_file")
 # A file that is wrong in every line is reported up to here; the list travels in every reply about the batch.
 REPORTED_ERRORS = 1_000
+# What no answer has; sums of it over a batch still fit everywhere.
+_MOST_TOKENS = 10**12
 
 _NEVER_RAN = {
     Why.CANCELLED: ("batch_cancelled", "This request was not executed because the batch was cancelled."),
@@ -55,7 +57,7 @@ def check_lines(batch: Batch, lines: Path, roster: Roster) -> Checked:
     errors = []
     try:
         with lines.open("rb", buffering=1 << 20) as file:
-            for error in check.faults(request_lines(file)):
+            for error in check.faults(numbered_lines(file)):
                 errors.append(error.entry)
                 if len(errors) == REPORTED_ERRORS:
                     break
@@ -85,22 +87,21 @@ class _Check:
         self.total = 0
         self.model: str | None = None
 
-    def faults(self, lines: Iterator[bytes]) -> Iterator[Fault]:
-        number = 0
-        for number, line in enumerate(lines, start=1):
-            if number > REQUESTS:
+    def faults(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[Fault]:
+        for number, line in lines:
+            if self.total == REQUESTS:
                 yield Fault(
                     "too_many_tasks",
                     f"The batch input file contains more than {REQUESTS} requests, the maximum for a batch.",
                 )
                 return
+            self.total += 1
             try:
                 self._check(line)
             except Fault as fault:
                 fault.entry["line"] = number
                 yield fault
-        self.total = number
-        if number == 0:
+        if self.total == 0:
             yield Fault(
                 "empty_file", "The input file is empty. Please ensure that the batch contains at least one request."
             )
@@ -229,11 +230,15 @@ def _usage(body: Mapping[str, Any]) -> Usage:
     usage = body.get("usage")
     if not isinstance(usage, dict):
         return Usage()
-    read = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
-    written = usage.get("completion_tokens_details") or usage.get("output_tokens_details") or {}
     return Usage(
-        usage.get("prompt_tokens") or usage.get("input_tokens") or 0,
-        usage.get("completion_tokens") or usage.get("output_tokens") or 0,
-        read.get("cached_tokens") or 0,
-        written.get("reasoning_tokens") or 0,
+        _tokens(usage, "prompt_tokens") or _tokens(usage, "input_tokens"),
+        _tokens(usage, "completion_tokens") or _tokens(usage, "output_tokens"),
+        _tokens(usage.get("prompt_tokens_details") or usage.get("input_tokens_details"), "cached_tokens"),
+        _tokens(usage.get("completion_tokens_details") or usage.get("output_tokens_details"), "reasoning_tokens"),
     )
+
+
+def _tokens(counts: Any, name: str) -> int:
+    """A number of tokens, as far as the model has written one: other servers put all sorts of things here."""
+    found = counts.get(name) if isinstance(counts, dict) else None
+    return found if type(found) is int and 0 <= found < _MOST_TOKENS else 0

@@ -83,7 +83,12 @@ class Uploads:
         if form.file is None:
             raise missing("data")
         part = Part(new_id("part_"), upload.id, form.file.token, form.file.bytes, self._core.clock.now_ns())
-        await run_in_threadpool(self._store.add_part, part)
+        try:
+            await run_in_threadpool(self._store.add_part, part)
+            self._pending(upload.id)  # it may have ended while the bytes came
+        except BaseException:
+            self._store.discard(part.token)
+            raise
         return reply(
             {
                 "id": part.id,
@@ -137,7 +142,11 @@ class Uploads:
             raise Refused(
                 400, f"The parts hold {size} bytes, but the upload was created for {upload.bytes}.", param="part_ids"
             )
-        token, size, digests = self._store.join_parts([known[part_id] for part_id in part_ids])
+        try:
+            token, size, digests = self._store.join_parts([known[part_id] for part_id in part_ids])
+        except FileNotFoundError:
+            self._pending(upload.id)  # another call has ended it meanwhile
+            raise
         try:
             if md5 is not None and md5 != digests["md5"]:
                 raise Refused(

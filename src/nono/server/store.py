@@ -11,8 +11,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +26,7 @@ from nono.server.database import Database, IllegalMove
 from nono.server.records import MOVES, Batch, File, Part, State, Upload
 
 _COPY_BYTES = 1 << 20
+_TOKEN = re.compile("[0-9a-f]{32}")
 
 
 def new_token() -> str:
@@ -40,10 +43,16 @@ class Store:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self.folder = folder
         self.clock = clock
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name in ("blobs", "incoming", "work"):
-            (folder / name).mkdir(exist_ok=True, mode=0o700)
-        self._owner = _own(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for name in ("blobs", "incoming", "work"):
+                (folder / name).mkdir(exist_ok=True, mode=0o700)
+            self._owner = _own(folder)
+        except OSError as error:
+            raise SettingsError(
+                f"the server cannot keep its files in {folder}: {error.strerror or error}",
+                hint="choose a folder with --data that may be written to",
+            ) from error
         try:
             self._db = Database(folder / "records.sqlite")
         except BaseException:
@@ -75,6 +84,13 @@ class Store:
     def discard(self, token: str) -> None:
         """Remove the bytes of an upload that came to nothing."""
         self.incoming(token).unlink(missing_ok=True)
+
+    def discard_unmentioned(self, tokens: Iterable[str]) -> None:
+        """Remove these bytes, kept or not, unless a file has them after all."""
+        for token in tokens:
+            self.discard(token)
+            if not self._db.column("SELECT 1 FROM files WHERE token=?", token):
+                self.blob(token).unlink(missing_ok=True)
 
     def add_file(self, file: File) -> File:
         """Remember a file whose bytes are kept.
@@ -149,14 +165,18 @@ class Store:
         token = new_token()
         digests = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
         size = 0
-        with self.incoming(token).open("wb") as whole:
-            for part in parts:
-                with self.incoming(part.token).open("rb") as file:
-                    while chunk := file.read(_COPY_BYTES):
-                        size += len(chunk)
-                        whole.write(chunk)
-                        for digest in digests.values():
-                            digest.update(chunk)
+        try:
+            with self.incoming(token).open("wb") as whole:
+                for part in parts:
+                    with self.incoming(part.token).open("rb") as file:
+                        while chunk := file.read(_COPY_BYTES):
+                            size += len(chunk)
+                            whole.write(chunk)
+                            for digest in digests.values():
+                                digest.update(chunk)
+        except BaseException:
+            self.discard(token)
+            raise
         return token, size, {name: digest.hexdigest() for name, digest in digests.items()}
 
     def end_upload(self, upload: Upload) -> None:
@@ -204,6 +224,16 @@ class Store:
     def unfinished(self) -> list[Batch]:
         """Every batch that has not ended, oldest first."""
         return self._db.all(Batch, "SELECT * FROM batches WHERE ended=0 ORDER BY seq")
+
+    def late(self, now_ns: int) -> list[Batch]:
+        """Every batch that has not ended although its time is over, or although it was cancelled."""
+        return self._db.all(
+            Batch,
+            "SELECT * FROM batches WHERE ended=0 AND state<>? AND (expires_ns <= ? OR state=?) ORDER BY seq",
+            State.FINALIZING,
+            now_ns,
+            State.CANCELLING,
+        )
 
     def move(self, batch: Batch, state: State, *, files: list[File] | None = None, **changes: Any) -> Batch:
         """Take a batch to another state, with other changes and new files, all or nothing; returns it as it is now.
@@ -276,12 +306,16 @@ class Store:
         }
         work = set(self._db.column("SELECT token FROM batches WHERE ended=0"))
         for name, known in (("blobs", blobs), ("incoming", incoming)):
-            for path in (self.folder / name).iterdir():
+            for path in self._ours(name):
                 if path.name not in known:
                     path.unlink(missing_ok=True)
-        for path in (self.folder / "work").iterdir():
+        for path in self._ours("work"):
             if path.name not in work:
                 shutil.rmtree(path, ignore_errors=True)
+
+    def _ours(self, name: str) -> Iterator[Path]:
+        """What carries a token: somebody may have pointed `--data` at a folder that had a `work` of its own."""
+        return (path for path in (self.folder / name).iterdir() if _TOKEN.fullmatch(path.name))
 
 
 def _own(folder: Path) -> BinaryIO:

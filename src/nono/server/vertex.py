@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
@@ -24,6 +23,7 @@ from starlette.routing import BaseRoute, Route
 
 from nono.providers.gemini.fields import find_misplaced
 from nono.providers.gemini.translate import GENERATE
+from nono.server.callers import Callers
 from nono.server.clock import SECOND_NS
 from nono.server.database import IllegalMove
 from nono.server.dialect import Answer, Ask, Checked, Kind, Refused, Why
@@ -60,7 +60,7 @@ class Vertex:
         self._core = core
         self._store = core.store
         self._storage = Storage(core)
-        self._callers = anyio.CapacityLimiter(64)
+        self._callers = Callers()
 
     # over HTTP
 
@@ -168,9 +168,7 @@ class Vertex:
         if found := find_misplaced(body, GENERATE):
             raise Refused(400, f"Invalid JSON payload received. {found}")
         work = partial(answer_request, GENERATE, body, name, partial(ask, self._core.roster.pick(name, CHAT)))
-        status, answer = await anyio.to_thread.run_sync(
-            work, self._store, limiter=self._callers, abandon_on_cancel=True
-        )
+        status, answer = await self._callers.run(work, self._store)
         if status != 200:
             raise Refused(status, answer["message"])
         return reply(answer)

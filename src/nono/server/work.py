@@ -28,6 +28,8 @@ log = logging.getLogger("nono.server")
 
 # A full disk is looked at again after this time; nothing is lost meanwhile.
 RETRY_S = 5.0
+# "Up to 10 minutes" for what is being answered: https://platform.openai.com/docs/api-reference/batch/cancel
+PATIENCE_S = 600
 # How long a stop waits for answers in the making; what comes later is asked again at the next start.
 STOP_S = 5.0
 
@@ -53,7 +55,7 @@ class Work:
 
     def start(self) -> None:
         for batch in self._store.unfinished():
-            self._resume(batch)
+            self._at_desk(self._resume, batch)
         self._timer.start()
 
     def stop(self) -> None:
@@ -67,7 +69,7 @@ class Work:
             lane.join(until)
         self._desk.shutdown(wait=True, cancel_futures=True)
         for job in list(self._jobs.values()):
-            job.journal.close()
+            job.close()
         if self._timer.is_alive():
             self._timer.join()
 
@@ -85,7 +87,8 @@ class Work:
         job = self._jobs.get(_key(batch))
         if job is None or batch.state.ended:
             return batch
-        return replace(batch, counts=job.journal.counts, usage=job.journal.usage)
+        counts, usage = job.progress()
+        return replace(batch, counts=counts, usage=usage)
 
     def change(self, batch: Batch, **changes: Any) -> Batch:
         """Change a batch's priority or details; one that waits moves in its queue.
@@ -113,6 +116,7 @@ class Work:
             job.lane.drop(job)
         elif not unchecked:  # the desk finds out by itself when it has checked the batch
             self._at_desk(self._finish, batch)
+        self.stir()
         return self.look(batch)
 
     def forget(self, batch: Batch) -> None:
@@ -157,14 +161,16 @@ class Work:
         dialect = self._dialects[batch.protocol]
         model = dialect.model(batch)
         with self._lock:
-            if self._stopping or _key(batch) in self._jobs:
+            batch = self._current(batch)
+            # It may have been cancelled, or have expired, since it was checked: then it is finished elsewhere.
+            if self._stopping or _key(batch) in self._jobs or batch.state not in (State.QUEUED, State.RUNNING):
                 return
             lane = self._lanes.get(id(model))
             if lane is None:
                 lane = self._lanes[id(model)] = Lane(model, self)
             job = Job(batch, dialect, lane, self._store)
             self._jobs[_key(batch)] = job
-        lane.add(job)
+            lane.add(job)
 
     def started(self, job: Job) -> None:
         """The first request of a batch is about to be asked."""
@@ -177,11 +183,14 @@ class Work:
         """Nothing of the batch is being answered, and nothing will be."""
         self._at_desk(self._finish, job.batch)
 
-    def broken(self, job: Job, error: OSError) -> None:
-        """The disk refuses answers: take the batch up again from its journal after a while."""
-        log.error("batch %s pauses: %s", job.batch.id, error)
+    def broken(self, job: Job, error: Exception) -> None:
+        """A batch cannot go on: a disk that refuses makes it pause, anything else end."""
         job.abandon()
-        self._later(job.batch)
+
+        def tell(_: Batch) -> None:
+            raise error
+
+        self._at_desk(tell, job.batch)
 
     def _finish(self, batch: Batch) -> None:
         """Write the end of a batch; may be repeated after a crash at any point."""
@@ -189,11 +198,11 @@ class Work:
             batch = self._current(batch)
             if batch.state.ended or _key(batch) in self._ending:
                 return
+            if batch.state in (State.QUEUED, State.RUNNING):  # nobody can cancel it between the look and the move
+                batch = self._store.move(batch, State.FINALIZING)
             self._ending.add(_key(batch))
             job = self._jobs.get(_key(batch))
         try:
-            if batch.state in (State.QUEUED, State.RUNNING):
-                batch = self._store.move(batch, State.FINALIZING)
             if batch.counts.total == 0:  # cancelled before anybody knew what is in it
                 batch = self._store.move(batch, State.CANCELLED)
             else:
@@ -217,16 +226,23 @@ class Work:
         why = Why.CANCELLED if end is State.CANCELLED else Why.EXPIRED
         roles = dialect.roles(batch, end)
         tokens = {role: new_token() for role in roles.values()}
-        written = write_answers(
-            journal,
-            self._store.work_folder(batch) / "input.jsonl",
-            roles,
-            lambda line: dialect.unanswered(batch, line, why),
-            lambda role: self._store.incoming(tokens[role]),
-        )
-        files = [self._kept(dialect, batch, role, tokens[role], file) for role, file in written.items()]
-        outputs = {role: file.id for role, file in zip(written, files, strict=True)}
-        return self._store.move(batch, end, files=files, outputs=outputs, counts=journal.counts, usage=journal.usage)
+        try:
+            written = write_answers(
+                journal,
+                self._store.work_folder(batch) / "input.jsonl",
+                roles,
+                lambda line: dialect.unanswered(batch, line, why),
+                lambda role: self._store.incoming(tokens[role]),
+            )
+            files = [self._kept(dialect, batch, role, tokens[role], file) for role, file in written.items()]
+            outputs = {role: file.id for role, file in zip(written, files, strict=True)}
+            return self._store.move(
+                batch, end, files=files, outputs=outputs, counts=journal.counts, usage=journal.usage
+            )
+        except BaseException:
+            # A full disk must not be filled further by every try, nor a deleted batch leave its answers behind.
+            self._store.discard_unmentioned(tokens.values())
+            raise
 
     def _kept(self, dialect: Dialect, batch: Batch, role: str, token: str, file: AnswerFile) -> File:
         self._store.keep(token)
@@ -268,7 +284,11 @@ class Work:
                 found = [
                     {"code": "server_error", "message": f"{type(error).__name__}: {error}", "param": None, "line": None}
                 ]
-                self._store.move(current, State.FAILED, errors=found)
+                try:
+                    self._store.move(current, State.FAILED, errors=found)
+                except OSError as refused:
+                    log.error("batch %s pauses: %s", batch.id, refused)
+                    self._later(batch)
             self._jobs.pop(_key(batch), None)
 
     def _later(self, batch: Batch) -> None:
@@ -283,25 +303,34 @@ class Work:
             now = self._store.clock.now_ns()
             try:
                 self._store.sweep(now)
-                self._expire_batches(now)
+                lost = self._end_late(now)
                 due = self._resume_paused(now)
-                until = min((at for at in (due, self._store.next_expiry_ns(now)) if at is not None), default=None)
+                until = min((at for at in (lost, due, self._store.next_expiry_ns(now)) if at is not None), default=None)
             except OSError as error:
                 log.error("the timer pauses: %s", error)
                 until = now + int(RETRY_S * SECOND_NS)
             self._store.clock.wait(self._wake, until)
 
-    def _expire_batches(self, now: int) -> None:
-        for batch in self._store.unfinished():
-            if batch.expires_ns > now or batch.state in (State.FINALIZING, State.CANCELLING):
-                continue
+    def _end_late(self, now: int) -> int | None:
+        """End what has expired; returns when the patience with a model that hangs in an ending batch will be over."""
+        patience_ends = []
+        for batch in self._store.late(now):
             job = self._jobs.get(_key(batch))
-            if job is not None:
-                job.lane.drop(job)
+            ending_ns = batch.moved_ns[State.CANCELLING] if batch.state is State.CANCELLING else batch.expires_ns
+            lost_ns = ending_ns + PATIENCE_S * SECOND_NS
+            if job is not None and not job.handed_over and lost_ns <= now:
+                log.error("batch %s ends without answers that its model has not given in time", batch.id)
+                job.lane.give_up_on(job)
+            elif job is not None:
+                if batch.state is not State.CANCELLING:
+                    job.lane.drop(job)
+                if not job.handed_over:
+                    patience_ends.append(lost_ns)
             elif batch.state is State.VALIDATING:
                 self._at_desk(self._expire_unchecked, batch)
-            else:
+            elif batch.state is not State.CANCELLING:
                 self._at_desk(self._finish, batch)
+        return min(patience_ends, default=None)
 
     def _expire_unchecked(self, batch: Batch) -> None:
         self._store.move(batch, State.EXPIRED)
@@ -316,7 +345,7 @@ class Work:
         for key in due:
             batch = self._store.batch(*key)
             if batch is not None and not batch.state.ended:
-                self._resume(batch)
+                self._at_desk(self._resume, batch)
         return next_ns
 
 
