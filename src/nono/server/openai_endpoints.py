@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from nono.errors import InputError
 from nono.server.dialect import Ask
 from nono.server.models import CHAT, EMBEDDINGS, IMAGES, MODERATIONS
+from nono.server.models.refusals import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Endpoint:
         spelling = import_module(self.translation)
         try:
             chat = spelling.to_chat(body)
-        except InputError as error:
-            return 400, invalid_request(error.message)
+        except Refused as refused:
+            return refused.answer
         answer: tuple[int, dict[str, Any]] = spelling.from_chat(body, *ask(self.asks, chat))
         return answer
 
