@@ -72,6 +72,32 @@ def test_a_cancellation_that_crashes_at_any_boundary_keeps_all_that_was_answered
     assert wrong == []
 
 
+def test_a_run_that_is_left_at_any_boundary_goes_on_from_there(
+    plan_of: Callable[..., Plan], figure: Callable[[str], None]
+) -> None:
+    """What SIGINT and SIGTERM do: the steps that are being taken end, and no more are begun."""
+    plan = plan_of(SHORT)
+    wrong = []
+    count = boundaries(plan, Weather())
+    for at in range(count):
+        runs: list[Run] = []
+
+        def leave(number: int, place: str, at: int = at, runs: list[Run] = runs) -> bool:
+            if number == at:
+                runs[0].leave()
+            return False
+
+        def deed(run: Run, runs: list[Run] = runs) -> None:
+            runs.append(run)
+            while not run.wait().over:
+                pass
+
+        history = live(plan, begin_after(World(crash_of=leave), plan), deed=deed)
+        wrong += [f"{at} ({history.world.places[at]}): {what}" for what in history.wrong]
+    figure(f"left at every boundary: {len(wrong)} wrong in {count} histories")
+    assert wrong == []
+
+
 def test_two_crashes_and_one_network_fault_lose_nothing_and_pay_nothing_twice(
     plan_of: Callable[..., Plan], figure: Callable[[str], None]
 ) -> None:

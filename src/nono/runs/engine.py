@@ -63,6 +63,7 @@ class Engine:
         self._poll_after_s = 0.0
         self._poll_failures = 0
         self._leaving = False
+        self._nothing_left = False
 
     def leave(self) -> None:
         """Ask the loop to end after the steps that are being taken; batches go on at the provider."""
@@ -104,6 +105,7 @@ class Engine:
                     if until_submitted and not self._at_rest():
                         break
                     if not self._next_round():
+                        self._nothing_left = True
                         break
                     continue
                 bench.clock.wait(self._idle_s(), bench.wake)
@@ -276,7 +278,9 @@ class Engine:
     def _end(self) -> RunState:
         """Write down how this stretch of work ended."""
         bench = self.bench
-        if self._leaving and not self._at_rest():
+        refused = self._stop is not None and self._stop.reason in AT_ONCE
+        if not self._nothing_left and not refused:
+            # Left, or all is sent. Even where no attempt is at work, another round may be due.
             return bench.run.state
         quarantined = bench.ledger.attempts_in(bench.run.id, AttemptState.QUARANTINE)
         stop = self._stop
@@ -287,7 +291,7 @@ class Engine:
             with bench.commit() as commit:
                 commit.work.move_run(bench.run, RunState.STOPPED, reason=f"{stop.reason}: {stop.message}")
                 commit.event(Happened.RUN_STOPPED, reason=stop.reason, message=stop.message)
-        elif self._at_rest():
+        else:
             over = RunState.CANCELLED if bench.run.state is RunState.CANCELLING else RunState.FINISHED
             what = Happened.RUN_CANCELLED if over is RunState.CANCELLED else Happened.RUN_FINISHED
             totals = bench.ledger.totals(bench.run.id)
