@@ -53,6 +53,7 @@ class Call:
     offset that its Content-Range names, anything else from the start. `once` forbids every automatic repetition: the
     call is not idempotent. `bare` leaves the key out (the URL itself is the permission). `final` are statuses that the
     `retrying` layer must not repeat although they usually are worth it. `on_sent` is told how many body bytes are out.
+    `patience_s` is how long the answer may take, where the sender would wait longer.
     """
 
     method: str
@@ -66,6 +67,7 @@ class Call:
     bare: bool = False
     final: frozenset[int] = frozenset()
     on_sent: Callable[[int], object] | None = None
+    patience_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,19 +41,25 @@ class _Plan:
 
     def __init__(self, account: Account, timeout_s: float | None) -> None:
         self._account = account
-        self._base_url = account.base_url.rstrip("/")
+        self.base_url = account.base_url.rstrip("/")
         read_s = DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s
         if not isinstance(read_s, int | float) or not 0 < read_s < float("inf"):
             raise SettingsError(
                 f"timeout_s is {read_s!r}", hint=f"seconds that one answer may take; None is {DEFAULT_TIMEOUT_S:.0f}"
             )
-        self.timeout = httpx2.Timeout(read_s, connect=min(CONNECT_TIMEOUT_S, read_s))
+        self.timeout = _timeout(read_s)
+
+    def timeout_of(self, call: Call) -> httpx2.Timeout:
+        longest_s = self.timeout.read
+        if call.patience_s is None or longest_s is None or call.patience_s >= longest_s:
+            return self.timeout
+        return _timeout(call.patience_s)
 
     def url(self, call: Call) -> str:
         if "://" in call.path:
             return call.path
         version = self._account.api_version
-        return self._base_url + call.path.replace("/{version}", f"/{version}" if version else "")
+        return self.base_url + call.path.replace("/{version}", f"/{version}" if version else "")
 
     def params(self, call: Call) -> dict[str, str | int] | None:
         general = {} if call.bare else self._account.params or {}
@@ -80,6 +86,10 @@ class _Plan:
                 request.headers.pop(name, None)
 
 
+def _timeout(read_s: float) -> httpx2.Timeout:
+    return httpx2.Timeout(read_s, connect=min(CONNECT_TIMEOUT_S, read_s))
+
+
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
@@ -92,12 +102,13 @@ def _reply_headers(response: httpx2.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
-def _translate(error: Exception, call: Call) -> TransportError:
+def _translate(error: Exception, call: Call, base_url: str) -> TransportError:
     """The one place that decides whether a failed request may have taken effect."""
     path = call.path.split("?")[0].replace("/{version}", "")
     what = f"{call.method} {path}: {type(error).__name__}: {error}"
     if isinstance(error, _NOTHING_LEFT):
-        return NotSent(what, hint="check the base URL and the network; nothing was sent")
+        address = re.sub(r"//[^/@]*@", "//", base_url)  # a user and a password may stand in it
+        return NotSent(what, hint=f"check the base URL ({address}) and the network; nothing was sent")
     return AnswerLost(what)
 
 
@@ -169,6 +180,7 @@ class Sender:
                 params=self._plan.params(call),
                 headers=self._plan.headers(call),
                 content=body,
+                timeout=self._plan.timeout_of(call),
                 follow_redirects=call.method == "GET",
             ) as response:
                 if call.save_to is not None and response.is_success:
@@ -179,7 +191,7 @@ class Sender:
                     return Reply(response.status_code, _reply_headers(response))
                 return Reply(response.status_code, _reply_headers(response), response.read())
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
-            raise _translate(error, call) from error
+            raise _translate(error, call, self._plan.base_url) from error
 
     def close(self) -> None:
         self._client.close()
@@ -215,6 +227,7 @@ class AsyncSender:
                 params=self._plan.params(call),
                 headers=self._plan.headers(call),
                 content=body,
+                timeout=self._plan.timeout_of(call),
                 follow_redirects=call.method == "GET",
             ) as response:
                 if call.save_to is not None and response.is_success:
@@ -224,7 +237,7 @@ class AsyncSender:
                     return Reply(response.status_code, _reply_headers(response))
                 return Reply(response.status_code, _reply_headers(response), await response.aread())
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
-            raise _translate(error, call) from error
+            raise _translate(error, call, self._plan.base_url) from error
 
     async def close(self) -> None:
         """Close the running loop's connections; those of another loop are not ours to touch."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from nono.errors import InputError, NonoError, WaitTimeout
-from nono.exchange import Flow, Pause, Tell
+from nono.exchange import Call, Flow, Pause, Step, Tell
+from nono.retry import RetryPolicy
 
 B = TypeVar("B")
+# An answer that takes a moment is no hang, however little is left of the wait.
+_LEAST_PATIENCE_S = 5.0
 
 
 def wait_until_ended(
@@ -40,7 +45,8 @@ def wait_until_ended(
     last: B | None = None
     while True:
         try:
-            last = yield from poll()
+            left_s = float("inf") if timeout_s is None else timeout_s - (monotonic() - began)
+            last = yield from _within(poll(), left_s)
         except NonoError as error:
             if not error.transient:
                 raise
@@ -53,12 +59,33 @@ def wait_until_ended(
         if timeout_s is not None and elapsed_s >= timeout_s:
             seen = describe(last) if last is not None else "never seen"
             raise WaitTimeout(
-                f"gave up waiting after {elapsed_s:.0f} s; last state: {seen}",
+                f"gave up waiting after {round(elapsed_s, 1):,.12g} s; last state: {seen}",
                 last=last,
                 hint="the batch goes on at the provider; wait again later, or cancel it",
             )
         left_s = float("inf") if timeout_s is None else timeout_s - elapsed_s
         yield Pause(min(poll_interval_s, left_s))
+
+
+def _within(flow: Flow[B], left_s: float) -> Flow[B]:
+    """The flow, with calls that a connection that hangs cannot stretch far beyond the end of the wait."""
+    if left_s == float("inf"):
+        return (yield from flow)
+    patience_s = max(_LEAST_PATIENCE_S, left_s / RetryPolicy().tries)  # each call is tried so often
+    advance: Callable[[], Step] = partial(next, flow)
+    try:
+        while True:
+            try:
+                step = advance()
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            try:
+                answer = yield (replace(step, patience_s=patience_s) if isinstance(step, Call) else step)
+                advance = partial(flow.send, answer)
+            except NonoError as error:
+                advance = partial(flow.throw, error)
+    finally:
+        flow.close()
 
 
 def _is_duration(seconds: object) -> bool:

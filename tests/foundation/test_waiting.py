@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nono.errors import InvalidRequest, NonoError, NotSent, WaitTimeout
-from nono.exchange import Flow, adrive, drive
+from nono.exchange import Call, Flow, Reply, adrive, drive
 from nono.waiting import wait_until_ended
 
 
@@ -93,5 +93,43 @@ def test_an_awaitable_callback_is_awaited() -> None:
 
 @pytest.mark.parametrize("options", [{"poll_interval_s": -1.0}, {"timeout_s": -1.0}])
 def test_negative_durations_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="(poll_interval|timeout) is -1.0"):
+    with pytest.raises(ValueError, match=r"(poll_interval|timeout) is -1.0"):
         World("done").wait(**options)
+
+
+def test_a_hung_connection_may_not_outlast_the_wait() -> None:
+    """Five tries share what is left; a moment is always allowed."""
+    answers: list[Any] = [NotSent("broken"), Reply(200, {}, b'"running"'), Reply(200, {}, b'"done"')]
+    patience: list[float | None] = []
+    now = 0.0
+
+    def poll() -> Flow[str]:
+        try:
+            return (yield Call("GET", "/b")).json()  # type: ignore[no-any-return]
+        except NotSent:
+            return "unseen"
+
+    def send(call: Call) -> Reply:
+        nonlocal now
+        now += 40.0
+        patience.append(call.patience_s)
+        said = answers.pop(0)
+        if isinstance(said, NonoError):
+            raise said
+        return said  # type: ignore[no-any-return]
+
+    def flow(timeout_s: float | None) -> Flow[str]:
+        return wait_until_ended(
+            poll,
+            ended=lambda state: state == "done",
+            describe=str,
+            poll_interval_s=0,
+            timeout_s=timeout_s,
+            monotonic=lambda: now,
+        )
+
+    assert drive(flow(100.0), send) == "done"
+    assert patience == [20.0, 12.0, 5.0]
+    answers.append(Reply(200, {}, b'"done"'))
+    assert drive(flow(None), send) == "done"
+    assert patience[-1] is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 
 import openai
 from nono.connector.genai_batch_processing import AsyncOpenAIBatchService, OpenAIBatchService
-from nono.errors import InputError, MissingFile, NotComplete, NotFound, SettingsError
+from nono.errors import AnswerLost, InputError, MissingFile, NotComplete, NotFound, NotSent, SettingsError
 from nono.exchange import Account, Call
 from nono.secret import Secret
 from nono.transport import AsyncSender, Sender
@@ -261,3 +262,24 @@ def test_closing_on_one_loop_leaves_another_loops_connections_alone(service: Dou
     finally:
         one.close()
         other.close()
+
+
+@pytest.mark.parametrize("way", ["blocking", "awaited"])
+def test_a_call_waits_no_longer_than_its_patience(service: Double, way: str) -> None:
+    enough = threading.Event()
+    service.on("GET", "/v1/slow", lambda _: enough.wait(5) and {})
+    account = Account(service.base_url, None, "authorization")
+    call = Call("GET", "/slow", patience_s=0.02)
+    try:
+        with pytest.raises(AnswerLost, match="Timeout"):
+            if way == "blocking":
+                Sender(account)(call)
+            else:
+                asyncio.run(AsyncSender(account)(call))  # type: ignore[arg-type]
+    finally:
+        enough.set()
+
+
+def test_an_address_where_nobody_answers_is_named_without_a_password() -> None:
+    with pytest.raises(NotSent, match=r"check the base URL \(http://127.0.0.1:9/v1\)"):
+        Sender(Account("http://me:canary@127.0.0.1:9/v1", None, "authorization"))(Call("GET", "/batches"))

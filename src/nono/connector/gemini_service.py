@@ -118,7 +118,7 @@ class GeminiBatchService(SyncService, GeminiRequests):
     The key comes from `api_key`, then GOOGLE_API_KEY, then GEMINI_API_KEY (`key_source` says which); the address from
     `base_url`, then GOOGLE_GEMINI_BASE_URL, then Google; the version from `api_version`, then
     GOOGLE_GENAI_API_VERSION, then `v1beta`. `client` is a `google.genai.Client` whose key, address, version, headers
-    and timeout are taken over. `timeout_s` is how long one answer may take.
+    and timeout are taken over. `timeout_s` is how long one answer may take, 600 seconds where neither says it.
 
     With `vertexai=True` (or GOOGLE_GENAI_USE_VERTEXAI) it speaks to Vertex AI: jobs of `project` (GOOGLE_CLOUD_PROJECT)
     and `location` (GOOGLE_CLOUD_LOCATION, else `global`), as `credentials` or whom google-auth finds; the address from

@@ -38,7 +38,7 @@ class OpenAIBatchService(SyncService, OpenAIRequests):
     The key comes from `api_key`, then OPENAI_API_KEY; the address from `base_url`, then OPENAI_BASE_URL, then OpenAI;
     OPENAI_ORG_ID and OPENAI_PROJECT_ID are honoured. `client` is an official SDK client (`OpenAI`, `AsyncOpenAI`, or
     their Azure kin) whose key, address, headers and timeout are taken over. `timeout_s` is how long one answer may
-    take.
+    take, 600 seconds where neither says it.
 
     Raises MissingKey.
     """

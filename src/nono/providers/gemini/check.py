@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nono import jsonl
-from nono.errors import InputError, LimitError
+from nono.errors import InputError
 from nono.facts import read_facts
 from nono.files import source_path, whole_file
 from nono.jsonl import BadLine
@@ -50,11 +50,9 @@ def check_file(path: Path, *, endpoint: str = GENERATE, called: Path | None = No
     size_bytes = source_path(path).stat().st_size
     limit = FACTS["limits.file_bytes"]
     if size_bytes > limit.value:
-        raise LimitError(
-            f"{shown}: {size_bytes:,} bytes; Gemini takes {limit.value:,} bytes a file ({limit.source})",
-            limit=limit.value,
-            found=size_bytes,
-            source=limit.source,
+        raise limit.broken(
+            f"{shown}: {size_bytes:,} bytes; Gemini takes {limit.value:,} bytes a file",
+            size_bytes,
             hint="split it into several files, each its own job",
         )
     keys = Keys()
@@ -134,11 +132,9 @@ def check_inline(
     if not items:
         raise InputError("no requests", hint="an empty job has nothing to answer; nothing was sent")
     if size_bytes > limit.value:
-        raise LimitError(
-            f"request size exceeds limit: {size_bytes:,} bytes inline; Gemini takes {limit.value:,} ({limit.source})",
-            limit=limit.value,
-            found=size_bytes,
-            source=limit.source,
+        raise limit.broken(
+            f"request size exceeds limit: {size_bytes:,} bytes inline; Gemini takes {limit.value:,}",
+            size_bytes,
             hint="use create_jsonl_file() and create_file_batch(), or split the requests into several jobs",
         )
     keys = [item["metadata"]["key"] for item in items]

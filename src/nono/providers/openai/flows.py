@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from nono.download import download
-from nono.errors import Conflict, InputError, InvalidRequest, LimitError, NotFound
+from nono.errors import Conflict, InputError, InvalidRequest, NotFound
 from nono.exchange import Call, FileSlice, Flow, Work
 from nono.facts import read_facts
 from nono.files import whole_file
@@ -233,11 +233,9 @@ def expiry_of(after: int | Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(f"an expiry of {after!r}", hint='seconds, or {"anchor": "created_at", "seconds": 86400}')
     least, most = (FACTS[f"limits.output_expires_after_{end}_s"] for end in ("min", "max"))
     if not least.value <= seconds <= most.value:
-        raise LimitError(
-            f"an expiry of {seconds:,} s is outside of {least.value:,} to {most.value:,} s ({most.source})",
-            limit=most.value if seconds > most.value else least.value,
-            found=seconds,
-            source=most.source,
+        raise (most if seconds > most.value else least).broken(
+            f"an expiry of {seconds:,} s is outside of {least.value:,} to {most.value:,} s",
+            seconds,
             hint="at least an hour, at most 30 days",
         )
     return {"anchor": "created_at", **given}
@@ -257,11 +255,9 @@ def empty_file(path: Path) -> Flow[Path]:
 def _under(fact: str, found: int, what: str, unit: str) -> None:
     limit = FACTS[fact]
     if found > limit.value:
-        raise LimitError(
-            f"{what}: {found:,} {unit}, and at most {limit.value:,} are taken ({limit.source})",
-            limit=limit.value,
-            found=found,
-            source=limit.source,
+        raise limit.broken(
+            f"{what}: {found:,} {unit}, and at most {limit.value:,} are taken",
+            found,
             hint="shorten it; long texts belong into a file of your own, keyed by the batch id",
         )
 
