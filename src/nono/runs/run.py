@@ -229,10 +229,13 @@ class Run:
         *,
         timeout_s: float | None = None,
         until_submitted: bool = False,
+        settings: Settings | None = None,
     ) -> RunStatus:
         """`wait` for a running event loop; a cancelled task leaves safely."""
         waiting = asyncio.create_task(
-            asyncio.to_thread(self.wait, progress, timeout_s=timeout_s, until_submitted=until_submitted)
+            asyncio.to_thread(
+                self.wait, progress, timeout_s=timeout_s, until_submitted=until_submitted, settings=settings
+            )
         )
         try:
             return await asyncio.shield(waiting)
