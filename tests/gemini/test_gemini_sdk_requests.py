@@ -141,6 +141,27 @@ CALLS: dict[str, tuple[Do, Ours]] = {
             uploaded_file_name="files/abc123xyz", model_name="models/gemini-x", display_name="job-f"
         ),
     ),
+    "create with a webhook": (
+        lambda sdk: sdk.batches.create(
+            model="gemini-x",
+            src="files/abc123xyz",
+            config={"webhook_config": {"uris": ["https://h/x"], "user_metadata": {"a": "b"}}},
+        ),
+        lambda we: we.create_batch(
+            "gemini-x",
+            file_name="files/abc123xyz",
+            webhook_config={"uris": ["https://h/x"], "user_metadata": {"a": "b"}},
+        ),
+    ),
+    "create with a priority": (
+        lambda sdk: sdk.batches.create(
+            model="gemini-x",
+            src="files/abc123xyz",
+            config={"http_options": {"extra_body": {"batch": {"priority": "5"}}}},
+        ),
+        lambda we: we.create_batch("gemini-x", file_name="files/abc123xyz", priority=5),
+    ),
+    "list files": (lambda sdk: list(sdk.files.list(config={"page_size": 100})), lambda we: we.list_files()),
     "embeddings inline": (
         lambda sdk: sdk.batches.create_embeddings(
             model="gemini-embedding-2",
