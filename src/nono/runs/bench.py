@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# States whose age decides something: it is counted from the moment of entry, so that no jump of the clock adds to it.
+WATCHED = frozenset({AttemptState.RECONCILE, AttemptState.FENCED, AttemptState.CREATED})
+
 # One quick repetition inside a step; patience belongs to the ledger's `due_at`, where a crash does not forget it.
 STEP_RETRIES = RetryPolicy(tries=2, cap_s=2.0, longest_hint_s=5.0)
 
@@ -167,6 +170,8 @@ class Commit:
         fresh: dict[str, Any] = {"state": state, "since": now, "due_at": now + int(due_in_s * 1000), "tries": 0}
         after = replace(attempt, **(fresh | changes))
         self.work.save_attempt(attempt, after)
+        if state in WATCHED:
+            self.bench.age_s(after)
         return after
 
     def keep(self, attempt: AttemptRow, *, due_in_s: float, **changes: Any) -> AttemptRow:

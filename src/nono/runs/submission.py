@@ -188,9 +188,9 @@ def resume_create(bench: Bench, attempt: AttemptRow) -> None:
 
 def reconcile(bench: Bench, attempt: AttemptRow) -> None:
     """reconcile → created, if the list has the batch; → fence, when it has not after `reconcile_s`."""
+    age_s = bench.age_s(attempt)  # before the look: what the list shows later, this look has not seen
     if not _adopt_if_listed(bench, attempt, "reconcile"):
         return
-    age_s = bench.age_s(attempt)
     with bench.commit() as commit:
         if age_s < bench.settings.reconcile_s:
             commit.keep(attempt, due_in_s=min(LOOK_EVERY_S, bench.settings.reconcile_s - age_s), tries=0)
@@ -213,9 +213,9 @@ def fence(bench: Bench, attempt: AttemptRow) -> None:
 
 def watch_fence(bench: Bench, attempt: AttemptRow) -> None:
     """fenced → created, if the batch shows up late; → abandoned and a new attempt, when `fence_s` has passed."""
+    age_s = bench.age_s(attempt)
     if not _adopt_if_listed(bench, attempt, "fenced"):
         return
-    age_s = bench.age_s(attempt)
     if age_s < bench.settings.fence_s:
         with bench.commit() as commit:
             commit.keep(attempt, due_in_s=min(LOOK_EVERY_S * 3, bench.settings.fence_s - age_s), tries=0)
