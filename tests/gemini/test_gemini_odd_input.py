@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from gemini_double import GeminiDouble, operation
+from google.genai import types
 
 from nono.connector.genai_batch_processing import GeminiBatchService
 from nono.errors import InputError, MissingFile, NotComplete, NotFound, SettingsError
@@ -35,6 +36,11 @@ def test_one_tool_is_a_list_of_one(given: Any) -> None:
 def test_one_tool_joins_the_search() -> None:
     request = Build.build_request_with_search("x", tools={"url_context": {}})
     assert request["tools"] == [{"google_search": {}}, {"url_context": {}}]
+
+
+def test_a_modality_of_the_sdk_is_its_name() -> None:
+    request = Build.build_request("x", response_modalities=[types.Modality.IMAGE])
+    assert [type(name) for name in request["generation_config"]["response_modalities"]] == [str]
 
 
 def test_one_modality_is_not_a_list_of_letters() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import threading
 import warnings
 from pathlib import Path
@@ -163,6 +164,18 @@ def test_lines_with_several_faults_are_named_once(tmp_path: Path) -> None:
     path = Build.create_jsonl_file(Build.build_requests_from_prompts(["a", "b", "c"]), tmp_path / "in.jsonl")
     with pytest.raises(InputError, match=r"\(and 5 more, lines 2, 3\)"):
         OpenAIBatchService("k", "http://127.0.0.1:1").create_batch(path, endpoint="/v1/embeddings")
+
+
+def test_a_forgotten_endpoint_is_told_with_the_way_out(tmp_path: Path) -> None:
+    path = Build.create_jsonl_file([Build.build_embedding_request("a")], tmp_path / "in.jsonl")
+    with pytest.raises(InputError, match=r"hint: give create_batch\(\) the endpoint= of the lines"):
+        OpenAIBatchService("k", "http://127.0.0.1:1").create_batch(path)
+
+
+def test_a_line_without_a_method_gets_the_only_one(tmp_path: Path) -> None:
+    line = {name: part for name, part in Build.build_request("x").items() if name != "method"}
+    path = Build.create_jsonl_file([line], tmp_path / "in.jsonl")
+    assert json.loads(path.read_text())["method"] == "POST"
 
 
 # ── Waiting and results ────────────────────────────────────────────────────────────────────────────────────────────

@@ -312,7 +312,7 @@ def _lines(requests: Iterable[Mapping[str, Any] | Request]) -> Iterator[Mapping[
         if isinstance(request, Request):
             yield bodies.request_line(request.custom_id, request.endpoint, request.body)
         elif isinstance(request, Mapping) and {"custom_id", "url", "body"} <= request.keys():
-            yield request
+            yield request if "method" in request else {**request, "method": "POST"}
         else:
             raise InputError(
                 f"request {number} is not a request line: {str(request)[:80]}",

@@ -47,7 +47,7 @@ def build_request(
         "top_k": top_k,
         "stop_sequences": _listed(stop_sequences) or None,
         "response_mime_type": response_mime_type,
-        "response_modalities": _listed(response_modalities) or None,
+        "response_modalities": plain(_listed(response_modalities)) or None,
     }
     if response_schema is not None:
         schema = plain(response_schema)

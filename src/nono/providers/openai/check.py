@@ -92,14 +92,15 @@ def check(path: Path, *, endpoint: str | None = None, facts: Facts = FACTS) -> I
     if found.problems:
         first, *others = found.problems
         place = f"{path}:{first.line}" if first.line is not None else str(path)
-        lines = ", ".join(
-            map(str, sorted({other.line for other in others if other.line not in (None, first.line)})[:5])
-        )
+        elsewhere = sorted({other.line for other in others if other.line is not None} - {first.line})
+        lines = ", ".join(map(str, elsewhere[:5]))
         more = found.problem_count - 1
         rest = f" (and {more:,} more{f', lines {lines}' if lines else ''}{', …' if more > 5 else ''})" if more else ""
+        forgotten = endpoint is not None and first.code == "invalid_url"
         raise InputError(
             f"{place}: {first.message}{rest}",
-            hint="nothing was sent; OpenAIBatchService.check_file(path).problems lists all, check=False sends anyway",
+            hint=("give create_batch() the endpoint= of the lines; " if forgotten else "")
+            + "nothing was sent; OpenAIBatchService.check_file(path).problems lists all, check=False sends anyway",
         )
     return found
 
