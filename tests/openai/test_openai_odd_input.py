@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_double import Double, Says, answer_line, batch, double, file, lines
+from openai_double import DROP, Double, Says, answer_line, batch, double, file, lines
 from pydantic import BaseModel
 
 import openai
@@ -280,7 +280,7 @@ def test_closing_on_one_loop_leaves_another_loops_connections_alone(service: Dou
 @pytest.mark.parametrize("way", ["blocking", "awaited"])
 def test_a_call_waits_no_longer_than_its_patience(service: Double, way: str) -> None:
     enough = threading.Event()
-    service.on("GET", "/v1/slow", lambda _: enough.wait(5) and {})
+    service.on("GET", "/v1/slow", lambda _: enough.wait(5) and DROP)
     account = Account(service.base_url, None, "authorization")
     call = Call("GET", "/slow", patience_s=0.02)
     try:
