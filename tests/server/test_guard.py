@@ -35,7 +35,10 @@ def address(server: LocalServer) -> tuple[str, int]:
 # who may ask
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "evil.example:80", "[::2]:80"])
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "127.0.0.1.evil.example", "", "evil.example:80", "[::2]:80", "127.0.0.1:1@evil.example", "[::1]x"],
+)
 def test_a_rebound_host_name_is_not_served(serving: Serving, host: str) -> None:
     server, _ = serving(Told())
     reply = httpx2.get(f"{server.url}/v1/models", headers={"host": host})

@@ -132,6 +132,19 @@ def test_a_pattern_without_a_reasonable_text_is_refused_at_once(pattern: str) ->
         specimen({"type": "string", "pattern": pattern}, Random(1))
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "minLength": 10**9},
+        {"type": "array", "items": {"type": "integer"}, "minItems": 10**9},
+        {"type": "array", "minItems": 1_000, "items": {"type": "array", "minItems": 1_000, "items": {"type": "null"}}},
+    ],
+)
+def test_a_value_of_absurd_size_is_refused_at_once(schema: Any) -> None:
+    with pytest.raises(Unsatisfiable, match="larger value than is made here"):
+        specimen(schema, Random(1))
+
+
 def test_the_same_seed_gives_the_same_value() -> None:
     assert specimen(SCHEMAS["recursive"], Random(3)) == specimen(SCHEMAS["recursive"], Random(3))
 

@@ -268,7 +268,8 @@ class Work:
         except IllegalMove as error:
             log.debug("%s", error)  # somebody else has moved or removed it meanwhile
         except FileNotFoundError as error:
-            log.error("batch %s has lost its working files: %s", batch.id, error)
+            if self._store.batch(batch.protocol, batch.id) is not None:  # otherwise it was deleted at this moment
+                log.error("batch %s has lost its working files: %s", batch.id, error)
             self._give_up(batch, error)
         except OSError as error:
             log.error("batch %s pauses: %s", batch.id, error)
@@ -281,9 +282,8 @@ class Work:
         with self._lock:
             current = self._store.batch(batch.protocol, batch.id)
             if current is not None and not current.state.ended:
-                found = [
-                    {"code": "server_error", "message": f"{type(error).__name__}: {error}", "param": None, "line": None}
-                ]
+                message = f"The server could not go on with this batch ({type(error).__name__}); its log says why."
+                found = [{"code": "server_error", "message": message, "param": None, "line": None}]
                 try:
                     self._store.move(current, State.FAILED, errors=found)
                 except OSError as refused:

@@ -21,6 +21,9 @@ Schema = Mapping[str, Any] | bool
 # Below this depth only what is required is built, so that schemas that contain themselves come to an end.
 _LEAN_DEPTH = 6
 _DEEPEST = 40
+# What one value may cost: each of its parts counts, and every ten characters that are asked for. `minItems` and
+# `minLength` cost nothing to write down, and a thousand million of them would end the server.
+_BUDGET = 100_000
 
 
 def specimen(schema: Schema, random: Random) -> Any:
@@ -38,6 +41,12 @@ class _Scope:
     def __init__(self, root: Schema, random: Random) -> None:
         self.root = root
         self.random = random
+        self._left = _BUDGET
+
+    def spend(self, parts: int) -> None:
+        self._left -= parts
+        if self._left < 0:
+            raise Unsatisfiable("the schema asks for a larger value than is made here")
 
     def follow(self, reference: str) -> Schema:
         if not reference.startswith("#"):
@@ -55,6 +64,7 @@ class _Scope:
 def _value(schema: Schema, scope: _Scope, depth: int) -> Any:
     if depth > _DEEPEST:
         raise Unsatisfiable("the schema requires itself without end")
+    scope.spend(1)
     if isinstance(schema, bool) or not schema:
         if schema is False:
             raise Unsatisfiable("a schema `false` accepts nothing")
@@ -273,6 +283,11 @@ def _longer(pattern: str, random: Random) -> str:
     return longer if re.search(pattern, longer) else name
 
 
+def _text(schema: Mapping[str, Any], scope: _Scope, depth: int) -> str:
+    scope.spend(int(schema.get("minLength", 0)) // 10)
+    return text_for(schema, scope.random)
+
+
 def _array(schema: Mapping[str, Any], scope: _Scope, depth: int) -> list[Any]:
     fixed = list(schema.get("prefixItems") or ())
     items: Schema = schema.get("items", True)
@@ -371,7 +386,7 @@ def _multiple(low: float, high: float, step: float, scope: _Scope) -> float:
 
 
 _TYPED: dict[str, Callable[[Mapping[str, Any], _Scope, int], Any]] = {
-    "string": lambda schema, scope, depth: text_for(schema, scope.random),
+    "string": _text,
     "integer": _integer,
     "number": _number,
     "boolean": lambda schema, scope, depth: scope.random.random() < 0.5,
