@@ -184,8 +184,13 @@ def test_thinking_is_an_effort(thinking: dict[str, Any], effort: dict[str, Any])
     assert asked(thinkingConfig=thinking) == effort
 
 
-def test_json_without_a_schema_is_a_json_object() -> None:
-    assert asked(responseMimeType="application/json") == {"response_format": {"type": "json_object"}}
+def test_json_without_a_schema_is_an_object_whatever_the_prompt_says() -> None:
+    assert asked(responseMimeType="application/json") == {
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "response", "schema": {"type": "object"}},
+        }
+    }
 
 
 def test_a_json_schema_is_passed_as_it_is() -> None:

@@ -130,7 +130,8 @@ def _response_format(config: Mapping[str, Any]) -> dict[str, Any]:
             f"generationConfig.responseMimeType: {mime!r} is none of 'text/plain', 'application/json', 'text/x.enum'"
         )
     if schema is None:
-        return {"response_format": {"type": "json_object"}}
+        # Not `json_object`: OpenAI's form wants the word "json" in the prompt, and Gemini does not.
+        schema = {"type": "object"}
     return {"response_format": {"type": "json_schema", "json_schema": {"name": "response", "schema": schema}}}
 
 
