@@ -145,6 +145,12 @@ def test_a_value_of_absurd_size_is_refused_at_once(schema: Any) -> None:
         specimen(schema, Random(1))
 
 
+def test_an_object_of_any_kind_is_not_empty() -> None:
+    assert len(specimen({"type": "object"}, Random(1))) == 1
+    assert len(specimen({"type": "object", "additionalProperties": {"type": "integer"}}, Random(1))) == 1
+    assert specimen({"type": "object", "properties": {}}, Random(1)) == {}
+
+
 def test_the_same_seed_gives_the_same_value() -> None:
     assert specimen(SCHEMAS["recursive"], Random(3)) == specimen(SCHEMAS["recursive"], Random(3))
 

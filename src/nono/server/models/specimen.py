@@ -247,8 +247,8 @@ def _object(schema: Mapping[str, Any], scope: _Scope, depth: int) -> dict[str, A
             built[name] = _value(_schema_of_further(schema, name), scope, depth + 1)
     names = _further_names(schema, scope)
     wanted = schema.get("minProperties", 0)
-    if not properties and not required and schema.get("additionalProperties") and depth < _LEAN_DEPTH:
-        wanted = max(wanted, 1)  # a mapping: show one entry
+    if "properties" not in schema and schema.get("additionalProperties") is not False and depth < _LEAN_DEPTH:
+        wanted = max(wanted, 1)  # any object, a mapping: show one entry
     while len(built) < min(wanted, at_most if "maxProperties" in schema else wanted):
         name = next(names)
         if name not in built:
