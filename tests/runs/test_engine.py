@@ -29,7 +29,7 @@ from engine_tools import (
 import nono
 from nono.errors import AnswerLost, InputError, SettingsError
 from nono.exchange import Call, Reply
-from nono.runs.events import Event
+from nono.runs.events import Event, Happened
 from nono.runs.ledger import AttemptState, RunState
 from nono.runs.owner import Ownership, RunOwned
 from nono.server.app import LocalServer
@@ -282,7 +282,8 @@ def test_a_cancelled_run_keeps_what_was_answered_and_sends_no_more(tmp_path: Pat
 
         def open_when_the_server_is_cancelling(event: Event) -> None:
             # The batch that is done already may be asked first.
-            if any(batch.state is State.CANCELLING for batch in batches(server)):
+            asked = event.what is Happened.CANCEL_ASKED
+            if asked and any(batch.state is State.CANCELLING for batch in batches(server)):
                 model.open()
 
         again.subscribe(open_when_the_server_is_cancelling)
