@@ -136,12 +136,12 @@ def test_fields_that_say_who_asks_or_how_to_hurry_change_nothing() -> None:
         ),
         ({"top_logprobs": 2}, "top_logprobs", None, "top_logprobs requires logprobs to be set to true"),
         (
-            {"stop": list("abcde")},
+            {"stop": list("abcdef")},
             "stop",
             "array_above_max_length",
             (
-                "Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with "
-                "length 5 instead."
+                "Invalid 'stop': array too long. Expected an array with maximum length 5, but got an array with "
+                "length 6 instead."
             ),
         ),
         (

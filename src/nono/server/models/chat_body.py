@@ -15,22 +15,11 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from nono.server.models.chat_fields import NUMBERS, bad_format, check_numbers, read_schema, read_stops
 from nono.server.models.refusals import Refused, check_number, invalid_type, invalid_value, missing
 
-# Name → least, most, whether whole. https://platform.openai.com/docs/api-reference/chat/create
-_NUMBERS: dict[str, tuple[float | None, float | None, bool]] = {
-    "temperature": (0, 2, False),
-    "top_p": (0, 1, False),
-    "frequency_penalty": (-2, 2, False),
-    "presence_penalty": (-2, 2, False),
-    "n": (1, 128, True),
-    "max_tokens": (1, None, True),
-    "max_completion_tokens": (1, None, True),
-    "top_logprobs": (0, 20, True),
-    "seed": (None, None, True),
-}
 _PASSED = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
-_READ = frozenset(_NUMBERS) | {"messages", "model", "stop", "logit_bias", "logprobs", "response_format"}
+_READ = frozenset(NUMBERS) | {"messages", "model", "stop", "logit_bias", "logprobs", "response_format"}
 # They say who asks, how to bill, cache or hurry; or how much to think, to a model that does not.
 _WITHOUT_EFFECT = frozenset(
     {
@@ -62,12 +51,10 @@ _NOT_DONE: dict[str, tuple[Any, ...]] = {
 }
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 _TEXTS = {"text": "text", "refusal": "refusal"}
-MOST_STOPS = 4
 # A small model may repeat itself without end. Without a limit of its own a request gets this one, and says `length`.
 DEFAULT_MAX_TOKENS = 1024
 # The widest seed that llama.cpp takes; the one above it means "random".
 _SEEDS = 0xFFFFFFFF
-_SCHEMA_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 # White space as models write it in a line: without it a small model picks worse, free to choose it wastes tokens on it
 # (benchmarks/models.md).  https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md
 _SPACING = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
@@ -80,7 +67,9 @@ def to_engine(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     asked["messages"] = _messages(body.get("messages"))
     limits = [body[name] for name in ("max_completion_tokens", "max_tokens") if body.get(name) is not None]
     asked["max_tokens"] = min(limits, default=DEFAULT_MAX_TOKENS)
-    asked |= _stop(body.get("stop")) | _logprobs(body) | _logit_bias(body.get("logit_bias"))
+    asked |= _logprobs(body) | _logit_bias(body.get("logit_bias"))
+    if stops := read_stops(body.get("stop")):
+        asked["stop"] = stops
     asked |= _grammar(body.get("response_format"), asked["messages"])
     seed = body.get("seed")
     seeds = [{} if seed is None else {"seed": (seed + index) % _SEEDS} for index in range(body.get("n") or 1)]
@@ -140,8 +129,7 @@ def _check_fields(body: Mapping[str, Any]) -> None:
                 )
         elif name not in _READ and name not in _WITHOUT_EFFECT:
             raise Refused(f"Unrecognized request argument supplied: {name}", param=None)
-    for name, (least, most, whole) in _NUMBERS.items():
-        check_number(body, name, least, most, whole=whole)
+    check_numbers(body)
 
 
 def _messages(messages: Any) -> list[dict[str, str]]:
@@ -191,20 +179,6 @@ def _part(part: Any, place: str) -> str:
     return text
 
 
-def _stop(stop: Any) -> dict[str, Any]:
-    stops = [stop] if isinstance(stop, str) else stop or []
-    if not isinstance(stops, list) or not all(isinstance(text, str) for text in stops):
-        raise invalid_type("stop", "a string or an array of strings", stop)
-    if len(stops) > MOST_STOPS:
-        raise Refused(
-            f"Invalid 'stop': array too long. Expected an array with maximum length {MOST_STOPS}, but got an array "
-            f"with length {len(stops)} instead.",
-            param="stop",
-            code="array_above_max_length",
-        )
-    return {"stop": stops} if stops else {}
-
-
 def _logprobs(body: Mapping[str, Any]) -> dict[str, Any]:
     wanted = body.get("logprobs")
     if wanted not in (None, False, True):
@@ -250,13 +224,10 @@ def _grammar(form: Any, messages: Sequence[Mapping[str, str]]) -> dict[str, Any]
                 )
             return {"grammar": _json_grammar('{"type": "object"}', "json_object")}
         case "json_schema":
-            name, schema = _schema(form.get("json_schema"))
+            name, schema = read_schema(form)
             return {"grammar": _json_grammar(json.dumps(schema), name)}
         case other:
-            raise invalid_value(
-                "response_format.type",
-                f"Invalid value: '{other}'. Supported values are: 'json_object', 'json_schema', and 'text'.",
-            )
+            raise bad_format(other)
 
 
 @lru_cache(maxsize=256)
@@ -276,23 +247,6 @@ def _json_grammar(schema: str, name: str) -> str:
             code="invalid_json_schema",
         )
     return grammar
-
-
-def _schema(given: Any) -> tuple[str, Mapping[str, Any]]:
-    if not isinstance(given, Mapping):
-        raise missing("response_format.json_schema")
-    name = given.get("name")
-    if name is None:
-        raise missing("response_format.json_schema.name")
-    if not isinstance(name, str) or not _SCHEMA_NAME.fullmatch(name):
-        raise invalid_value(
-            "response_format.json_schema.name",
-            f"Invalid 'response_format.json_schema.name': {name!r} does not match '^[a-zA-Z0-9_-]+$'.",
-        )
-    schema = given.get("schema", {"type": "object"})
-    if not isinstance(schema, Mapping):
-        raise invalid_type("response_format.json_schema.schema", "an object", schema)
-    return name, schema
 
 
 def _choice(body: Mapping[str, Any], index: int, choice: Mapping[str, Any]) -> dict[str, Any]:

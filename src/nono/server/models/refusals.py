@@ -5,7 +5,7 @@ https://platform.openai.com/docs/guides/error-codes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sized
 from typing import Any
 
 # Status → `error.type`, where it is not the usual one.
@@ -38,6 +38,15 @@ def invalid_value(param: str, message: str) -> Refused:
 
 def missing(param: str) -> Refused:
     return Refused(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+
+
+def array_too_long(param: str, most: int, given: Sized) -> Refused:
+    return Refused(
+        f"Invalid '{param}': array too long. Expected an array with maximum length {most}, but got an array with "
+        f"length {len(given)} instead.",
+        param=param,
+        code="array_above_max_length",
+    )
 
 
 def check_fields(body: Mapping[str, Any], known: Collection[str]) -> None:

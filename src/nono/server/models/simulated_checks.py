@@ -5,7 +5,6 @@ https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -13,25 +12,13 @@ from typing import Any
 import msgspec
 
 from nono.providers.openai.lint import lint
-from nono.server.models.refusals import Refused, check_fields, check_number, invalid_type, invalid_value, missing
+from nono.server.models.chat_fields import NUMBERS, bad_format, check_numbers, read_schema, read_stops
+from nono.server.models.refusals import Refused, check_fields, invalid_type, invalid_value, missing
 
-MOST_STOPS = 4
-# Name → least, most, whether whole.
-_NUMBERS: dict[str, tuple[float | None, float | None, bool]] = {
-    "temperature": (0, 2, False),
-    "top_p": (0, 1, False),
-    "frequency_penalty": (-2, 2, False),
-    "presence_penalty": (-2, 2, False),
-    "n": (1, 128, True),
-    "max_tokens": (1, None, True),
-    "max_completion_tokens": (1, None, True),
-    "top_logprobs": (0, 20, True),
-    "seed": (None, None, True),
-}
 # What local model servers know beyond OpenAI's fields; `modalities` and `web_search_options`: see the seam.
 _BEYOND = frozenset({"top_k", "min_p", "repetition_penalty", "image_config"})
 _FIELDS = (
-    frozenset(_NUMBERS)
+    frozenset(NUMBERS)
     | _BEYOND
     | {"messages", "model", "stop", "logprobs", "response_format", "tools", "tool_choice", "modalities", "stream"}
     | {"web_search_options", "parallel_tool_calls", "logit_bias", "metadata", "store", "user", "reasoning_effort"}
@@ -49,23 +36,20 @@ _NOT_DONE: dict[str, tuple[Any, ...]] = {
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 # Kind of part → whether it is a text.
 _PARTS = {"text": True, "refusal": True, "image_url": False, "input_audio": False, "file": False}
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 def check_chat(body: Mapping[str, Any]) -> None:
     """Everything but the messages, which `read_messages` checks. Raises Refused."""
     check_fields(body, _FIELDS)
+    check_numbers(body)
     for name in body:
-        if name in _NUMBERS:
-            least, most, whole = _NUMBERS[name]
-            check_number(body, name, least, most, whole=whole)
-        elif name in _NOT_DONE and body[name] not in _NOT_DONE[name]:
+        if name in _NOT_DONE and body[name] not in _NOT_DONE[name]:
             raise Refused(
                 f"Unsupported parameter: '{name}' is not imitated by the simulated model.",
                 param=name,
                 code="unsupported_parameter",
             )
-        elif name in _CHECKS and body[name] is not None:
+        if name in _CHECKS and body[name] is not None:
             _CHECKS[name](body)
     if body.get("top_logprobs") and not body.get("logprobs"):
         raise Refused("top_logprobs requires logprobs to be set to true", param="top_logprobs")
@@ -74,18 +58,7 @@ def check_chat(body: Mapping[str, Any]) -> None:
 
 
 def _check_stop(body: Mapping[str, Any]) -> None:
-    stop = body["stop"]
-    stops = [stop] if isinstance(stop, str) else stop
-    if not isinstance(stops, list) or not all(isinstance(text, str) for text in stops):
-        raise invalid_type("stop", "a string or an array of strings", stop)
-    # Gemini takes five, and its requests come through here as well: the sixth is too much for everybody.
-    if len(stops) > MOST_STOPS + 1:
-        raise Refused(
-            f"Invalid 'stop': array too long. Expected an array with maximum length {MOST_STOPS}, but got an array "
-            f"with length {len(stops)} instead.",
-            param="stop",
-            code="array_above_max_length",
-        )
+    read_stops(body["stop"])
 
 
 def _check_logprobs(body: Mapping[str, Any]) -> None:
@@ -110,30 +83,12 @@ def _check_format(body: Mapping[str, Any]) -> None:
         raise invalid_type("response_format", "an object", form)
     kind = form.get("type")
     if kind not in ("text", "json_object", "json_schema"):
-        raise invalid_value(
-            "response_format.type",
-            f"Invalid value: '{kind}'. Supported values are: 'json_object', 'json_schema', and 'text'.",
-        )
+        raise bad_format(kind)
     if kind != "json_schema":
         return
-    given = form.get("json_schema")
-    if not isinstance(given, Mapping):
-        raise missing("response_format.json_schema")
-    name = given.get("name")
-    if name is None:
-        raise missing("response_format.json_schema.name")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise invalid_value(
-            "response_format.json_schema.name",
-            f"Invalid 'response_format.json_schema.name': {name!r} does not match '^[a-zA-Z0-9_-]+$'.",
-        )
-    schema = given.get("schema", {})
-    if not isinstance(schema, Mapping | bool):
-        raise invalid_type("response_format.json_schema.schema", "an object", schema)
-    if given.get("strict"):
-        complaint = _first_complaint(msgspec.json.encode(schema))
-        if complaint:
-            raise Refused(f"Invalid schema for response_format '{name}': {complaint}.", param="response_format")
+    name, schema = read_schema(form)
+    if form["json_schema"].get("strict") and (complaint := _first_complaint(msgspec.json.encode(schema))):
+        raise Refused(f"Invalid schema for response_format '{name}': {complaint}.", param="response_format")
 
 
 @lru_cache(maxsize=256)

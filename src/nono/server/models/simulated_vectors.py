@@ -15,7 +15,15 @@ from typing import Any
 from zlib import crc32
 
 from nono.server.models.directives import BEGIN, obey
-from nono.server.models.refusals import Refused, check_fields, check_number, invalid_type, invalid_value, missing
+from nono.server.models.refusals import (
+    Refused,
+    array_too_long,
+    check_fields,
+    check_number,
+    invalid_type,
+    invalid_value,
+    missing,
+)
 from nono.server.models.simulated_chat import tokens_in
 
 # https://platform.openai.com/docs/guides/embeddings and https://ai.google.dev/gemini-api/docs/embeddings
@@ -94,12 +102,7 @@ def _inputs(given: Any) -> list[str | list[int]]:
     if not isinstance(given, list):
         raise invalid_type("input", "a string or an array of strings", given)
     if len(given) > MOST_INPUTS:
-        raise Refused(
-            f"Invalid 'input': array too long. Expected an array with maximum length {MOST_INPUTS}, but got an array "
-            f"with length {len(given)} instead.",
-            param="input",
-            code="array_above_max_length",
-        )
+        raise array_too_long("input", MOST_INPUTS, given)
     if not given or not all(one and (isinstance(one, str) or _are_tokens(one)) for one in given):
         raise Refused("'$.input' is invalid. Please check the API reference: "
                       "https://platform.openai.com/docs/api-reference.")  # fmt: skip
