@@ -200,7 +200,8 @@ class World:
                 self._answer(call)
                 raise AnswerLost("the answer was lost")
             case "late":
-                self._late.append((self.clock.true_ms + int(fault.seconds * 1000), call))
+                if call.method != "GET":  # a question that arrives late is answered to nobody
+                    self._late.append((self.clock.true_ms + int(fault.seconds * 1000), call))
                 raise AnswerLost("timed out; it arrives later")
             case "garbled":
                 reply = self._answer(call)

@@ -58,6 +58,9 @@ def decide(bench: Bench, attempt: AttemptRow, shard: ShardRow) -> Wait | Stop | 
             return Halve(limit)
     elif limit is not None and tokens + shard.tokens > limit:
         return Wait(f"enqueued tokens {tokens:,} + {shard.tokens:,} > {limit:,}", 60.0)
+    crowd = bench.crowds.get(attempt.id, 0)
+    if 0 < crowd <= batches:
+        return Wait(f"no room beside {crowd} batches", 60.0)
     if batches >= settings.max_batches:
         return Wait(f"{batches} batches at work", 60.0)
     per_hour = bench.provider.facts.get("limits.creates_per_hour")

@@ -94,6 +94,8 @@ class Bench:
     settling: threading.Lock = field(default_factory=threading.Lock)
     # Batches as last seen, so that a step need not ask again what a poll has just told.
     seen: dict[str, RemoteBatch] = field(default_factory=dict)
+    # How many batches of ours were at work when the provider had no room for an attempt: it waits until they are fewer.
+    crowds: dict[int, int] = field(default_factory=dict)
     cancel_asked: set[str] = field(default_factory=set)
     # Whether the provider has answered anything yet.
     reached: bool = False

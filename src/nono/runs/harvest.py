@@ -135,9 +135,11 @@ def _make_room(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None:
             commit.move(attempt, AttemptState.REFUSED, batch_id=None, error_code=code, error_message=message)
             commit.event(Happened.REFUSED, attempt, code=code, error=message)
         return
+    bench.crowds[attempt.id] = others
     refusals = attempt.refusals + 1
     wait_s = backoff_s(refusals + 4)
     with bench.commit() as commit:
+        commit.work.wake_waiting(bench.run.id, bench.now())  # the others: their chance has come
         commit.move(
             attempt,
             AttemptState.UPLOADED,
