@@ -27,6 +27,7 @@ from nono.server.models.refusals import Refused
 SLOTS = 4
 # Tokens of prompt and answer together. Each slot's memory is set aside at the start: 23 kB a token for SmolLM2.
 CONTEXT_TOKENS = 4096
+MOST_THREADS = 8
 _SKETCH_BYTES = 1 << 20
 
 
@@ -34,7 +35,7 @@ class EmbeddedModel:
     """Answers chats. `spec` names weights that are here, or is the path of a .gguf file.
 
     Raises SettingsError, with what to do, for weights that are not here or cannot be loaded; MissingExtra without
-    the extra [local]. `threads` (default: one less than there are processors, at least one) share all slots' work.
+    the extra [local]. `threads` (default: one for each processor, at most eight) share the work of all slots.
     """
 
     endpoints = frozenset({CHAT})
@@ -83,9 +84,13 @@ class EmbeddedModel:
 
 
 def default_threads() -> int:
-    """One less than there are processors that we may use: a thread that has to wait for its turn stops all others."""
+    """One for each processor that we may use, up to where small models stop gaining.
+
+    Threads that wait sleep (`OMP_WAIT_POLICY`), so beside other busy processes, too, more are never slower than fewer:
+    benchmarks/models.md.
+    """
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, processors - 1)
+    return min(processors, MOST_THREADS)
 
 
 def _weights(spec: str) -> tuple[str, Path, str]:
