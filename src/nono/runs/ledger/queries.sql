@@ -89,9 +89,6 @@ WHERE s.run_id = :run_id AND p.part_no = :part_no ORDER BY a.id;
 INSERT INTO attempts (shard_id, run_id, no, tag, state, due_at, since)
 VALUES (:shard_id, :run_id, :no, :tag, 'planned', :due_at, :due_at) RETURNING id;
 
--- name: count_attempts_of_shard
-SELECT COUNT(*) FROM attempts WHERE shard_id = :shard_id;
-
 -- name: attempt_by_id
 SELECT * FROM attempts WHERE id = :id;
 
@@ -173,10 +170,6 @@ UPDATE attempts SET due_at = :now WHERE run_id = :run_id AND state IN ('planned'
 -- Batches created for an account since an instant, over all runs.
 SELECT COUNT(*) FROM attempts a JOIN runs r ON r.id = a.run_id
 WHERE r.account = :account AND a.created_at >= :since;
-
--- name: batches_known
--- All batch ids of a run, to tell orphans from our own.
-SELECT batch_id FROM attempts WHERE run_id = :run_id AND batch_id IS NOT NULL;
 
 -- name: all_tags
 -- Every tag of every run with its attempt's batch, for the search for orphans.

@@ -15,7 +15,14 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from nono.server.models.chat_fields import NUMBERS, bad_format, check_numbers, read_schema, read_stops
+from nono.server.models.chat_fields import (
+    NUMBERS,
+    bad_format,
+    check_message_list,
+    check_numbers,
+    read_schema,
+    read_stops,
+)
 from nono.server.models.refusals import Refused, check_number, invalid_type, invalid_value, missing
 
 _PASSED = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
@@ -133,16 +140,7 @@ def _check_fields(body: Mapping[str, Any]) -> None:
 
 
 def _messages(messages: Any) -> list[dict[str, str]]:
-    if messages is None:
-        raise missing("messages")
-    if not isinstance(messages, list):
-        raise invalid_type("messages", "an array of objects", messages)
-    if not messages:
-        raise Refused(
-            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
-            param="messages",
-            code="empty_array",
-        )
+    check_message_list(messages)
     return [_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
 
 

@@ -70,3 +70,17 @@ def bad_format(kind: Any) -> Refused:
         "response_format.type",
         f"Invalid value: '{kind}'. Supported values are: 'json_object', 'json_schema', and 'text'.",
     )
+
+
+def check_message_list(messages: Any) -> None:
+    """The messages of a chat are there, a list, and not empty. Raises Refused."""
+    if messages is None:
+        raise missing("messages")
+    if not isinstance(messages, list):
+        raise invalid_type("messages", "an array of objects", messages)
+    if not messages:
+        raise Refused(
+            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
+            param="messages",
+            code="empty_array",
+        )

@@ -12,7 +12,14 @@ from typing import Any
 import msgspec
 
 from nono.providers.openai.lint import lint
-from nono.server.models.chat_fields import NUMBERS, bad_format, check_numbers, read_schema, read_stops
+from nono.server.models.chat_fields import (
+    NUMBERS,
+    bad_format,
+    check_message_list,
+    check_numbers,
+    read_schema,
+    read_stops,
+)
 from nono.server.models.refusals import Refused, check_fields, invalid_type, invalid_value, missing
 
 # What local model servers know beyond OpenAI's fields; `modalities` and `web_search_options`: see the seam.
@@ -150,16 +157,7 @@ def read_messages(messages: Any) -> tuple[str, int]:
 
     Raises Refused.
     """
-    if messages is None:
-        raise missing("messages")
-    if not isinstance(messages, list):
-        raise invalid_type("messages", "an array of objects", messages)
-    if not messages:
-        raise Refused(
-            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
-            param="messages",
-            code="empty_array",
-        )
+    check_message_list(messages)
     texts: list[str] = []
     others = 0
     for number, message in enumerate(messages):
