@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -21,6 +22,7 @@ from nono.server.app import LocalServer, Settings, check_exposure
 from nono.server.connections import DeadlineProtocol
 from nono.server.dialect import Refused
 from nono.server.intake import decode_json
+from nono.server.room import Room
 from openai import OpenAI
 
 Serving = Callable[..., tuple[LocalServer, OpenAI]]
@@ -201,7 +203,7 @@ def test_a_body_that_stands_still_is_given_up() -> None:
     async def never() -> Any:
         await asyncio.Event().wait()
 
-    body = guard._LimitedBody(never, Headers({}), 100, guard.Gate(body_pause_s=0.01))
+    body = guard.LimitedBody(never, Headers({}), 100, guard.Gate(body_pause_s=0.01))
     with pytest.raises(Refused) as refused:
         asyncio.run(body())  # type: ignore[arg-type]
     assert refused.value.status == 408
@@ -213,7 +215,7 @@ def test_a_body_that_comes_a_byte_now_and_then_is_given_up() -> None:
         return {"type": "http.request", "body": b"x", "more_body": True}
 
     async def read() -> None:
-        body = guard._LimitedBody(drip, Headers({}), 10_000, guard.Gate(body_pause_s=0.02, body_pace=100_000))
+        body = guard.LimitedBody(drip, Headers({}), 10_000, guard.Gate(body_pause_s=0.02, body_pace=100_000))
         while True:
             await body()
 
@@ -313,6 +315,71 @@ def test_a_failure_of_the_server_itself_gives_nothing_away(serving: Serving) -> 
 
 
 # memory
+
+
+def test_large_bodies_take_turns_in_the_order_in_which_they_came() -> None:
+    order: list[str] = []
+
+    async def call(room: Room, name: str, size: int) -> None:
+        taken = await room.take(size)
+        order.append(name)
+        await asyncio.sleep(0)
+        room.give(taken)
+
+    async def all_calls() -> int:
+        room = Room(10_000_000)
+        await asyncio.gather(
+            call(room, "first", 6_000_000),
+            call(room, "large", 9_000_000),
+            call(room, "behind the large one", 1_000_000),
+            call(room, "small", 1_000),
+            call(room, "larger than all", 50_000_000),
+        )
+        return room.free
+
+    assert asyncio.run(all_calls()) == 10_000_000
+    assert order == ["first", "small", "large", "behind the large one", "larger than all"]
+
+
+def test_a_large_body_that_finds_no_room_is_told_to_come_back_and_keeps_none() -> None:
+    async def wait() -> tuple[Refused, int]:
+        room = Room(10_000_000)
+        taken = await room.take(10_000_000)
+        with pytest.raises(Refused) as refused:
+            await room.take(1_000_000, patience_s=0.01)
+        room.give(taken)
+        return refused.value, room.free
+
+    refused, free = asyncio.run(wait())
+    assert (refused.status, refused.headers, free) == (503, {"retry-after": "1"}, 10_000_000)
+
+
+def test_a_client_that_goes_while_it_waits_gives_its_turn_to_the_next() -> None:
+    async def leave() -> int:
+        room = Room(10_000_000)
+        taken = await room.take(6_000_000)
+        gone = asyncio.create_task(room.take(9_000_000))
+        next_one = asyncio.create_task(room.take(4_000_000))
+        await asyncio.sleep(0)
+        gone.cancel()
+        return taken + await next_one
+
+    assert asyncio.run(leave()) == 10_000_000
+
+
+def test_many_large_bodies_at_once_cost_no_more_memory_than_a_few(process: tuple[str, int]) -> None:
+    url, pid = process
+    httpx2.get(f"{url}/v1/models")
+    before = peak_mb(pid)
+    body = b'{"model": "gpt-4o-mini", "x": [' + b",".join([b'"%030d"' % 7] * 300_000) + b"]}"
+    with ThreadPoolExecutor(24) as callers:
+        replies = list(callers.map(lambda _: httpx2.post(f"{url}/v1/chat/completions", **large(body)), range(24)))
+    assert {reply.status_code for reply in replies} == {400}
+    assert peak_mb(pid) - before < 300  # 24 × 10 MB, and three times as much decoded, would be a gigabyte
+
+
+def large(body: bytes) -> dict[str, Any]:
+    return {"content": body, "headers": {"content-type": "application/json"}, "timeout": 120}
 
 
 def test_three_hundred_megabytes_of_anything_cost_little_memory(process: tuple[str, int]) -> None:

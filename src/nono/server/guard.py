@@ -21,11 +21,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nono.secret import Secret
 from nono.server.dialect import Dialect, Refused
+from nono.server.room import Room
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[\w.-]+))(?::\d{0,5})?", re.ASCII)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SAME_SITE = frozenset({"same-origin", "none"})
+# Where a call's scope carries its body.
+BODY = "nono.body"
 
 
 @dataclass(slots=True)
@@ -42,6 +45,7 @@ class Gate:
     calls: int = 256
     body_pause_s: float = 60.0
     body_pace: int = 1_000
+    room: Room = field(default_factory=Room)
     inside: int = field(default=0, init=False)
 
 
@@ -83,12 +87,14 @@ class Guard:
         try:
             self._admit(scope)
             limit = self._dialect.body_limit(method, path)
-            body = _LimitedBody(receive, Headers(scope=scope), limit, self._gate)
+            body = LimitedBody(receive, Headers(scope=scope), limit, self._gate)
             self._gate.inside += 1
+            scope[BODY] = body
             try:
                 await self._app(scope, body, reply)
             finally:
                 self._gate.inside -= 1
+                self._gate.room.give(body.held)
         except Refused as refused:
             if started:
                 raise
@@ -148,7 +154,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-class _LimitedBody:
+class LimitedBody:
     """An ASGI `receive` that refuses a body that is too long, or stands still."""
 
     def __init__(self, receive: Receive, headers: Headers, limit: int, gate: Gate) -> None:
@@ -161,6 +167,24 @@ class _LimitedBody:
         self._began = time.monotonic()
         self._seen = 0
         self._ended = False
+        self._declared = int(declared) if declared.isdigit() else None
+        self.held = 0
+
+    async def hold(self, most: int | None = None) -> None:
+        """Make room for the whole body, of at most so many bytes, in memory, before it is read; the call's end gives
+        it back.
+
+        Raises Refused (413 for a longer one, 503 when there is no room for long).
+        """
+        if most is not None:
+            self._limit = min(self._limit, most)
+        if (self._declared or 0) > self._limit:
+            raise _too_large(self._limit)
+        if self.held:
+            return
+        # Without a length it may become as large as it is allowed to.
+        self.held = await self._gate.room.take(self._limit if self._declared is None else self._declared)
+        self._began = time.monotonic()
 
     async def __call__(self) -> Message:
         if self._ended:  # what comes now is the client's going away, whenever it likes

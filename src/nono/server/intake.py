@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from nono.server.dialect import Refused
+from nono.server.guard import BODY
 from nono.server.store import Store, new_token
 
 # Deeper than any request body of either API; the recursive code behind is safe below.
@@ -58,12 +59,18 @@ def _is_deep(json: bytes) -> bool:
     return bool(brackets)
 
 
+async def read_whole(request: Request, most: int | None = None) -> bytes:
+    """A call's body in memory, once there is room for it. Raises Refused (413 above `most` bytes, 503)."""
+    await request.scope[BODY].hold(most)
+    return await request.body()
+
+
 async def read_object(request: Request) -> dict[str, Any]:
     """The JSON object in a call's body; an empty body is an empty object.
 
     Raises Refused (400, 415): a body of another type may come from a page that the browser lets send it unasked.
     """
-    body = await request.body()
+    body = await read_whole(request)
     if not body.strip():
         return {}
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()

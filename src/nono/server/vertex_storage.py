@@ -27,7 +27,7 @@ from nono.files import put_in_place, sync_folder
 from nono.providers.vertex.storage import split_uri
 from nono.server.clock import rfc3339
 from nono.server.dialect import Refused
-from nono.server.intake import decode_json, read_object
+from nono.server.intake import decode_json, read_object, read_whole
 from nono.server.store import Store, new_token
 from nono.server.vertex_wire import reply
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _PAGE = 1000
 # The official client sends more than this in pieces, which has no route here.
-_MULTIPART_BYTES = 64 << 20
+_MULTIPART_BYTES = 32 << 20
 
 
 class Storage:
@@ -145,7 +145,9 @@ class Storage:
                 target = self._room_for(f"gs://{bucket}/{name}")
                 await self._receive(request, token)
             elif kind == "multipart":
-                name, content = _parts(request.headers.get("content-type", ""), await request.body())
+                name, content = _parts(
+                    request.headers.get("content-type", ""), await read_whole(request, _MULTIPART_BYTES)
+                )
                 target = self._room_for(f"gs://{bucket}/{name or request.query_params.get('name', '')}")
                 await run_in_threadpool(self._store.incoming(token).write_bytes, content)
             else:
@@ -164,8 +166,6 @@ class Storage:
 
 def _parts(content_type: str, body: bytes) -> tuple[str, bytes]:
     """Name and bytes out of a multipart/related body: the object's JSON first, its bytes second."""
-    if len(body) > _MULTIPART_BYTES:
-        raise Refused(413, "That much is sent with uploadType=media.")
     head = f"content-type: {content_type}\r\n\r\n".encode()
     message = BytesParser(policy=HTTP).parsebytes(head + body)
     boundary = (message.get_boundary() or "").encode()
