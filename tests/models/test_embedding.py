@@ -79,6 +79,7 @@ def test_usage_counts_tokens_and_the_weights_are_named(embedder: EmbeddingModel)
         ({"input": ""}, "invalid_value", "input cannot be an empty string"),
         ({"input": []}, "invalid_value", "expected an array of 1 to 2048 texts, but got 0"),
         ({"input": [1, 2]}, "invalid_value", "this model takes texts; its tokens are not OpenAI's"),
+        ({"input": "half \ud83d"}, "invalid_value", "Invalid 'input': not valid Unicode."),
         ({"input": None}, "missing_required_parameter", "Missing required parameter: 'input'."),
         ({"input": {"a": 1}}, "invalid_type", "expected a string or an array of strings, but got an object"),
         ({"input": "x", "dimensions": 3072}, "integer_above_max_value", "Expected a value <= 384, but got 3072"),

@@ -97,8 +97,8 @@ class EmbeddingModel:
     def _tokens(self, texts: list[str]) -> list[list[int]]:
         try:
             tokens = [coded.ids for coded in self._tokenizer.encode_batch(texts)]
-        except UnicodeEncodeError as error:
-            raise invalid_value("input", f"Invalid 'input': not valid Unicode: {error.reason}.") from error
+        except (UnicodeEncodeError, TypeError) as error:  # a lone surrogate, in the words of either version
+            raise invalid_value("input", "Invalid 'input': not valid Unicode.") from error
         for number, ids in enumerate(tokens):
             if len(ids) > MOST_TOKENS:
                 raise Refused(
