@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 import nono
+from nono.errors import InputError
 from nono.runs.bench import Settings
 from nono.runs.ledger import RunState
 
@@ -86,3 +87,16 @@ def test_raw_bodies_go_to_any_endpoint_of_the_batch(ask: Any, endpoint: str, bod
     (row,) = ask([{"body": body}], "openai/gpt-4o-mini", task="raw", endpoint=endpoint)
     assert row["outcome"] == "succeeded", row["error_message"]
     assert row["answer"]
+
+
+def test_requests_go_as_they_are_to_the_endpoint_that_they_name(ask: Any) -> None:
+    requests = [nono.Request(f"q-{number}", "/v1/responses", {"input": f"[[nono:say {number}]]"}) for number in (2, 1)]
+    for rows in (requests, iter(requests)):
+        answers = [(row["custom_id"], row["answer"]) for row in ask(rows, "openai/gpt-4o-mini")]
+        assert answers == [("q-2", "2"), ("q-1", "1")]
+
+
+def test_requests_of_two_endpoints_are_two_runs(ask: Any) -> None:
+    requests = [nono.Request("a", "/v1/responses", {}), nono.Request("b", "/v1/completions", {})]
+    with pytest.raises(InputError, match=r"row 2: asks /v1/completions, the rows before it ask /v1/responses"):
+        ask(requests, "openai/gpt-4o-mini")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -76,7 +77,20 @@ def copy_rows(rows: Iterable[Any], into: Path, name: str) -> Path:
     return into
 
 
+def endpoint_of(rows: Any) -> tuple[Any, str | None]:
+    """The endpoint that an iterable of `Request`s asks, and the iterable whole; None for every other source."""
+    if isinstance(rows, list | tuple):
+        first = next(iter(rows), None)
+    elif isinstance(rows, Iterator):
+        first = next(rows, None)
+        rows = rows if first is None else chain([first], rows)
+    else:
+        return rows, None
+    return rows, first.endpoint if isinstance(first, Request) else None
+
+
 def _as_dicts(rows: Iterable[Any], name: str) -> Iterator[Mapping[str, Any]]:
+    endpoint = None
     for number, row in enumerate(rows, start=1):
         match row:
             case str():
@@ -90,6 +104,12 @@ def _as_dicts(rows: Iterable[Any], name: str) -> Iterator[Mapping[str, Any]]:
                     )
                 yield row if isinstance(row, dict) else dict(row)
             case Request():
+                endpoint = endpoint or row.endpoint
+                if row.endpoint != endpoint:
+                    raise InputError(
+                        f"{name}, row {number}: asks {row.endpoint}, the rows before it ask {endpoint}",
+                        hint="a run has one endpoint: make one run for each",
+                    )
                 yield {"custom_id": row.custom_id, "endpoint": row.endpoint, "body": dict(row.body)}
             case _:
                 raise InputError(

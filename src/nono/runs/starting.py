@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nono.datasets import Source, open_source
+from nono.datasets.copies import endpoint_of
 from nono.errors import InputError
 from nono.providers import Provider, Task
 from nono.runs import cost
@@ -107,6 +108,7 @@ def plan(source: Any, *, format: str | None = None, rows_per_part: int = ROWS_PE
 
     Raises PlanRefused with everything that is wrong with data, template or schema.
     """
+    source, words = _asked_by(source, words)
     spec, provider = make_spec(**words)
     planned = _cut(open_source(source, format=format), spec, provider, None, rows_per_part)
     return PlanReport(planned, spec, cost.estimate(planned, spec.task, provider))
@@ -135,7 +137,7 @@ def run(
     texts or `Request`s. `prompt`: a Jinja2 template over the columns. `model`: `provider/model`. Further words:
     `system`, `schema` (pydantic model or JSON Schema), `id` (the column with ids), `images` (columns with pictures),
     `task` (`chat`, `embedding`, `moderation`, `raw`), `endpoint`, `temperature`, `max_tokens`, `top_p`, `stop`, `seed`,
-    `parameters`, `extra_body`, `base_url`, `dedupe`, `settings`.
+    `parameters`, `extra_body`, `base_url`, `dedupe`, `settings`. `Request`s are sent as they are, to their endpoint.
 
     The same words over the same data find the same run again, finished or not, unless `new` is set: what was answered
     is not sent again; budget, attempts and the like are those of the last call. `max_cost` is a budget in US dollars.
@@ -150,6 +152,7 @@ def run(
         max_batches=max_batches,
         provider_files=provider_files,
     )
+    source, words = _asked_by(source, words)
     spec, provider = make_spec(model=model, prompt=prompt, settings=settings, **words)
     account = provider.account(api_key=api_key, base_url=spec.base_url)
     # The address is part of what the run is: a resumption must find the same batches.
@@ -238,6 +241,12 @@ def adopt(
         folder.remove()
         raise
     return adopted
+
+
+def _asked_by(source: Any, words: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """`Request`s say themselves where they go: whole bodies, one endpoint."""
+    source, endpoint = endpoint_of(source)
+    return source, {"task": "raw", "endpoint": endpoint, **words} if endpoint else dict(words)
 
 
 def _for_address(settings: Settings, base_url: str) -> Settings:
