@@ -29,6 +29,12 @@ from nono.errors import MissingExtra, SettingsError
     help="Refuse calls without this key. Better given as NONO_SERVER_KEY, or as @FILE: others can see a command line.",
 )
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Serve under this Host name, too.")
+@click.option(
+    "--faults",
+    metavar="FILE|JSON",
+    help="Misbehave by these rules (docs/server.md), and open /_nono/ to steer it; `[]` only opens it.",
+)
+@click.option("--speed", type=click.FloatRange(0), metavar="N", help="Let the server's time run N times as fast.")
 def command(
     host: str,
     port: int,
@@ -38,6 +44,8 @@ def command(
     upstream: str | None,
     api_key: str | None,
     hosts: tuple[str, ...],
+    faults: str | None,
+    speed: float | None,
 ) -> None:
     """Run the local batch server: OpenAI's and Gemini's Batch APIs on this machine, no key, no bill.
 
@@ -48,7 +56,7 @@ def command(
       nono run reviews.csv -p "Sentiment of: {{ text }}" -m openai/gpt-4o-mini
     """
     try:
-        from nono.server.app import Settings, check_exposure, environment, serve
+        from nono.server.app import Settings, check_exposure, clock_for, environment, serve
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("nono"):
             raise
@@ -68,6 +76,8 @@ def command(
         embedding_model=embedding_model,
         key=Secret(key) if key else None,
         hosts=hosts,
+        clock=clock_for(faults, speed),
+        faults=faults,
     )
 
     def tell(url: str) -> None:

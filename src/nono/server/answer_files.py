@@ -15,6 +15,8 @@ from typing import BinaryIO
 from nono.server.dialect import Kind
 from nono.server.journal import Journal, JournalReader
 
+Lines = Iterator[tuple[Kind, bytes]]
+
 _BUFFER_BYTES = 1 << 20
 # As much as a synchronous call may carry; a longer line is not read into memory.
 LINE_BYTES = 20 << 20
@@ -56,13 +58,17 @@ def write_answers(
     roles: Mapping[Kind, str],
     unanswered: Callable[[bytes], bytes],
     path_of: Callable[[str], Path],
+    through: Callable[[Lines], Lines] = iter,
 ) -> dict[str, AnswerFile]:
-    """Write the answer files of an ended batch; returns them closed, by role. A role that gets no line gets no file."""
+    """Write the answer files of an ended batch; returns them closed, by role. A role that gets no line gets no file.
+
+    What is written is what comes `through`.
+    """
     files: dict[str, AnswerFile] = {}
     with ExitStack() as open_files:
         reader = journal.reader()
         open_files.callback(reader.close)
-        for kind, line in _answer_lines(journal, reader, lines, unanswered):
+        for kind, line in through(_answer_lines(journal, reader, lines, unanswered)):
             role = roles.get(kind)
             if role is None:
                 continue
@@ -74,9 +80,7 @@ def write_answers(
     return files
 
 
-def _answer_lines(
-    journal: Journal, reader: JournalReader, lines: Path, unanswered: Callable[[bytes], bytes]
-) -> Iterator[tuple[Kind, bytes]]:
+def _answer_lines(journal: Journal, reader: JournalReader, lines: Path, unanswered: Callable[[bytes], bytes]) -> Lines:
     if journal.complete:
         for ordinal in range(journal.total):
             found = reader.line(ordinal)

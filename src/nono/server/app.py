@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, QueryParams
@@ -31,13 +31,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nono.errors import MissingExtra, SettingsError
 from nono.secret import Secret
-from nono.server.clock import Clock, SystemClock
-from nono.server.dialect import Dialect, Refused
+from nono.server.clock import Clock, SteeredClock, SystemClock
+from nono.server.dialect import Dialect, Door, Refused
 from nono.server.guard import LOOPBACK_HOSTS, Gate, Guard, gate_for
 from nono.server.models import Model
 from nono.server.roster import Roster, open_roster
 from nono.server.store import Store
+from nono.server.weather import FAIR
 from nono.server.work import Work
+
+if TYPE_CHECKING:
+    from nono.server.faults.rules import Rule
+    from nono.server.faults.world import World
 
 log = logging.getLogger("nono.server")
 
@@ -58,7 +63,8 @@ class Settings:
     """How a server is set up. `model` and `embedding_model` are names (see `nono.server.roster`) or models.
 
     `key`: when set, calls without it are refused; otherwise any key, or none, will do. `hosts` are further names under
-    which it is served. `calls` is how many calls are worked on at a time.
+    which it is served. `calls` is how many calls are worked on at a time. `faults`: rules by which it misbehaves (see
+    `nono.server.faults.rules.read_rules`); an empty list only opens `/_nono/`, which steers all this over HTTP.
     """
 
     data: Path = DEFAULT_DATA
@@ -70,6 +76,7 @@ class Settings:
     hosts: tuple[str, ...] = ()
     calls: int = 256
     clock: Clock = field(default_factory=SystemClock)
+    faults: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +92,9 @@ class Core:
 def create_app(settings: Settings) -> Starlette:
     """The server as an ASGI app; files, models and running batches open with its lifespan.
 
-    Raises SettingsError for a folder that another server uses, or a model that is not there.
+    Raises SettingsError for a folder that another server uses, a model that is not there, or faults that make no sense.
     """
+    rules = None if settings.faults is None else _rules(settings.faults)
     roster = open_roster(settings.model, settings.embedding_model)
     try:
         store = Store(settings.data, settings.clock)
@@ -94,7 +102,8 @@ def create_app(settings: Settings) -> Starlette:
         roster.close()
         raise
     dialects: dict[str, Dialect] = {}
-    work = Work(store, dialects)
+    world = None if rules is None else _world(rules, store)
+    work = Work(store, dialects, world or FAIR)
     core = Core(settings.clock, store, roster, work)
     for module, name in DIALECTS:
         dialect: Dialect = getattr(import_module(module), name)(core)
@@ -110,17 +119,45 @@ def create_app(settings: Settings) -> Starlette:
             work.stop()
             roster.close()
             store.close()
+            if world is not None:
+                world.close()
 
     app = Starlette(lifespan=lifespan)
     app.state.core = core
-    app.mount("/", _Switchboard([(dialect, _dialect_app(dialect, gate)) for dialect in dialects.values()]))
+    doors: list[tuple[Door, ASGIApp]] = [(dialect, _door_app(dialect, gate)) for dialect in dialects.values()]
+    if world is not None:
+        from nono.server.faults.control import Control
+        from nono.server.faults.layer import Misbehaviour
+
+        control = Control(world)
+        doors = [
+            (control, _door_app(control, gate)),
+            *((door, Misbehaviour(behaved, door, world)) for door, behaved in doors),
+        ]
+    app.mount("/", _Switchboard(doors))
     return app
 
 
-class _Switchboard:
-    """ASGI: hands each call to the dialect that it is meant for."""
+def _rules(given: Any) -> list[Rule]:
+    from nono.server.faults.rules import read_rules
 
-    def __init__(self, apps: list[tuple[Dialect, ASGIApp]]) -> None:
+    return read_rules(given)
+
+
+def _world(rules: list[Rule], store: Store) -> World:
+    from nono.server.faults.world import World
+
+    world = World(rules, store)
+    store.on_move = world.moved
+    if isinstance(store.clock, SteeredClock):  # it may have been ahead of the machine's when the server stopped
+        store.clock.not_before(world.log.last_ns)
+    return world
+
+
+class _Switchboard:
+    """ASGI: hands each call to the door that it is meant for."""
+
+    def __init__(self, apps: list[tuple[Door, ASGIApp]]) -> None:
         self._apps = apps
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,16 +165,16 @@ class _Switchboard:
             await Response("this server speaks plain HTTP only", status_code=404)(scope, receive, send)
             return
         path, headers, query = scope["path"], Headers(scope=scope), QueryParams(scope["query_string"])
-        for dialect, app in self._apps[:-1]:
-            if dialect.claims(path, headers, query):
+        for door, app in self._apps[:-1]:
+            if door.claims(path, headers, query):
                 await app(scope, receive, send)
                 return
         await self._apps[-1][1](scope, receive, send)
 
 
-def _dialect_app(dialect: Dialect, gate: Gate) -> ASGIApp:
+def _door_app(door: Door, gate: Gate) -> ASGIApp:
     async def refuse(request: Request, error: Exception) -> Response:
-        return dialect.refuse(_as_refused(error), request.method, request.url.path)
+        return door.refuse(_as_refused(error), request.method, request.url.path)
 
     async def nobody_listens(request: Request, error: Exception) -> Response:
         return Response(status_code=400)
@@ -149,7 +186,7 @@ def _dialect_app(dialect: Dialect, gate: Gate) -> ASGIApp:
         ClientDisconnect: nobody_listens,
         Exception: refuse,
     }
-    return Guard(Starlette(routes=list(dialect.routes()), exception_handlers=handlers), dialect, gate)
+    return Guard(Starlette(routes=list(door.routes()), exception_handlers=handlers), door, gate)
 
 
 def _as_refused(error: Exception) -> Refused:
@@ -181,7 +218,8 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) 
 class LocalServer:
     """A server in a background thread of this process, on a free port; a context manager.
 
-    Without `data` its files live in a temporary folder that goes with it. Several may run at a time.
+    Without `data` its files live in a temporary folder that goes with it. Several may run at a time. With `faults` it
+    misbehaves as they say, and its clock can be steered.
     """
 
     def __init__(
@@ -194,6 +232,7 @@ class LocalServer:
         port: int = 0,
         clock: Clock | None = None,
         calls: int = 256,
+        faults: Any = None,
     ) -> None:
         self._temporary = None if data else tempfile.TemporaryDirectory(prefix="nono-server-")
         self.data = data or Path(self._temporary.name if self._temporary else "")
@@ -203,8 +242,9 @@ class LocalServer:
             model=model,
             embedding_model=embedding_model,
             key=Secret(api_key) if api_key else None,
-            clock=clock or SystemClock(),
+            clock=clock or clock_for(faults),
             calls=calls,
+            faults=faults,
         )
         self._listener = _listen(self.settings.host, port)
         try:
@@ -262,6 +302,11 @@ class LocalServer:
             self._error = error
         finally:
             self._ready.set()
+
+
+def clock_for(faults: Any, speed: float | None = None) -> Clock:
+    """A clock that can be steered, where somebody may want to; otherwise the machine's."""
+    return SystemClock() if faults is None and speed is None else SteeredClock(speed=1.0 if speed is None else speed)
 
 
 def environment(url: str, key: str) -> dict[str, str]:

@@ -83,10 +83,10 @@ class Checked:
     errors: Any = None
 
 
-class Dialect(Protocol):
-    name: str
+class Door(Protocol):
+    """The HTTP half of a dialect: whose calls are whose, and in which words they are refused."""
 
-    # over HTTP
+    name: str
 
     def claims(self, path: str, headers: Headers, query: QueryParams) -> bool:
         """Whether a call is meant for this dialect (the first that says yes gets it)."""
@@ -114,7 +114,9 @@ class Dialect(Protocol):
         """Headers that every reply carries."""
         ...
 
-    # in batches
+
+class Dialect(Door, Protocol):
+    """The whole of one provider's protocol."""
 
     def check(self, batch: Batch, lines: Path) -> Checked:
         """Validate a batch's input (the file may be gone). Runs once, before anything else."""

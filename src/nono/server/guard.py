@@ -20,7 +20,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nono.secret import Secret
-from nono.server.dialect import Dialect, Refused
+from nono.server.dialect import Door, Refused
 from nono.server.room import Room
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -63,7 +63,7 @@ def gate_for(host: str, *, also: Iterable[str] = (), key: Secret | None = None, 
 class Guard:
     """ASGI: applies the gate's rules to one dialect's calls."""
 
-    def __init__(self, app: ASGIApp, dialect: Dialect, gate: Gate) -> None:
+    def __init__(self, app: ASGIApp, dialect: Door, gate: Gate) -> None:
         self._app = app
         self._dialect = dialect
         self._gate = gate

@@ -20,6 +20,7 @@ from nono.server.journal import Journal
 from nono.server.models import Model
 from nono.server.records import Batch, Counts, State
 from nono.server.store import Store
+from nono.server.weather import Weather
 
 log = logging.getLogger("nono.server")
 
@@ -46,7 +47,7 @@ class Job:
     A batch that waits has no file open and no journal in memory: thousands may wait.
     """
 
-    def __init__(self, batch: Batch, dialect: Dialect, lane: Lane, store: Store) -> None:
+    def __init__(self, batch: Batch, dialect: Dialect, lane: Lane, store: Store, weather: Weather) -> None:
         self.batch = batch
         self.dialect = dialect
         self.lane = lane
@@ -55,6 +56,8 @@ class Job:
         self.exhausted = False
         self.handed_over = False
         self._clock = store.clock
+        self._weather = weather
+        self._runs = weather.end(batch).after
         self._folder = store.work_folder(batch)
         self._input: BinaryIO | None = None
         self._lines: Iterator[tuple[int, bytes]] = iter(())
@@ -86,6 +89,8 @@ class Job:
                 self._input = (self._folder / "input.jsonl").open("rb", buffering=1 << 18)
                 self._lines = enumerate(request_lines(self._input))
             for ordinal, line in self._lines:
+                if ordinal == self._runs:
+                    break
                 if not self.journal.has(ordinal):
                     self.in_flight += 1
                     return ordinal, line
@@ -113,13 +118,16 @@ class Job:
         self.lane.drop(self, hand_over=False)
         self.close()
 
-    def answer(self, line: bytes) -> Answer:
-        """Ask for one line's answer. Never raises: what goes wrong is the answer."""
+    def answer(self, ordinal: int, line: bytes) -> Answer:
+        """Ask for one line's answer: what goes wrong is the answer."""
         try:
-            return self.dialect.answer(self.batch, line, self.lane.ask)
+            ask = self._weather.asking(self.batch, ordinal, line, self.lane.ask)
+            answer = self.dialect.answer(self.batch, line, ask)
         except Exception:
             log.exception("batch %s: a line could not be answered", self.batch.id)
-            return Answer(False, self.dialect.unanswered(self.batch, line, Why.BROKEN))
+            answer = Answer(False, self.dialect.unanswered(self.batch, line, Why.BROKEN))
+        self._weather.answered(self.batch, ordinal, line, answer)
+        return answer
 
 
 class Lane:
@@ -185,7 +193,7 @@ class Lane:
                 if not job.started:
                     job.started = True
                     self._owner.started(job)
-                job.journal.append(ordinal, job.answer(line))
+                job.journal.append(ordinal, job.answer(ordinal, line))
             except Exception as error:
                 self._owner.broken(job, error)
             with self._changed:

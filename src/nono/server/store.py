@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,6 +43,8 @@ class Store:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self.folder = folder
         self.clock = clock
+        # Told of every move of a batch inside its transaction.
+        self.on_move: Callable[[Batch], object] = _nobody
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for name in ("blobs", "incoming", "work"):
@@ -249,6 +251,7 @@ class Store:
             for file in files or ():
                 self._db.insert(file)
             self._db.update_batch(after, expected=batch.state)
+            self.on_move(after)
         return after
 
     def change_batch(self, batch: Batch, **changes: Any) -> Batch:
@@ -316,6 +319,10 @@ class Store:
     def _ours(self, name: str) -> Iterator[Path]:
         """What carries a token: somebody may have pointed `--data` at a folder that had a `work` of its own."""
         return (path for path in (self.folder / name).iterdir() if _TOKEN.fullmatch(path.name))
+
+
+def _nobody(batch: Batch) -> None:
+    """Who is told where nobody listens."""
 
 
 def _own(folder: Path) -> BinaryIO:

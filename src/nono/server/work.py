@@ -23,6 +23,7 @@ from nono.server.journal import Journal
 from nono.server.lane import Job, Lane
 from nono.server.records import Batch, File, State
 from nono.server.store import Store, new_token
+from nono.server.weather import FAIR, Weather
 
 log = logging.getLogger("nono.server")
 
@@ -39,8 +40,9 @@ Key = tuple[str, str]
 class Work:
     """All running batches of a server; `start` takes up what an earlier process left."""
 
-    def __init__(self, store: Store, dialects: Mapping[str, Dialect]) -> None:
+    def __init__(self, store: Store, dialects: Mapping[str, Dialect], weather: Weather = FAIR) -> None:
         self._store = store
+        self._weather = weather
         self._dialects = dialects
         self._lock = threading.RLock()
         self._jobs: dict[Key, Job] = {}
@@ -142,7 +144,8 @@ class Work:
 
     def _check(self, batch: Batch) -> None:
         dialect = self._dialects[batch.protocol]
-        checked = dialect.check(batch, self._store.work_folder(batch) / "input.jsonl")
+        lines = self._store.work_folder(batch) / "input.jsonl"
+        checked = self._weather.checked(batch, lines, dialect.check(batch, lines))
         with self._lock:
             batch = self._current(batch)
             if batch.state is State.VALIDATING:
@@ -158,6 +161,10 @@ class Work:
             self._finish(batch)
 
     def _enqueue(self, batch: Batch) -> None:
+        held_ns = self._weather.held_until_ns(batch)
+        if held_ns is not None and held_ns > self._store.clock.now_ns():
+            self._later(batch, held_ns)
+            return
         dialect = self._dialects[batch.protocol]
         model = dialect.model(batch)
         with self._lock:
@@ -168,7 +175,7 @@ class Work:
             lane = self._lanes.get(id(model))
             if lane is None:
                 lane = self._lanes[id(model)] = Lane(model, self)
-            job = Job(batch, dialect, lane, self._store)
+            job = Job(batch, dialect, lane, self._store, self._weather)
             self._jobs[_key(batch)] = job
             lane.add(job)
 
@@ -199,7 +206,7 @@ class Work:
             if batch.state.ended or _key(batch) in self._ending:
                 return
             if batch.state in (State.QUEUED, State.RUNNING):  # nobody can cancel it between the look and the move
-                batch = self._store.move(batch, State.FINALIZING)
+                batch = self._store.move(batch, self._weather.end(batch).into)
             self._ending.add(_key(batch))
             job = self._jobs.get(_key(batch))
         try:
@@ -233,6 +240,7 @@ class Work:
                 roles,
                 lambda line: dialect.unanswered(batch, line, why),
                 lambda role: self._store.incoming(tokens[role]),
+                lambda lines: self._weather.answer_lines(batch, lines),
             )
             files = [self._kept(dialect, batch, role, tokens[role], file) for role, file in written.items()]
             outputs = {role: file.id for role, file in zip(written, files, strict=True)}
@@ -273,7 +281,7 @@ class Work:
             self._give_up(batch, error)
         except OSError as error:
             log.error("batch %s pauses: %s", batch.id, error)
-            self._later(batch)
+            self._later(batch, self._soon_ns())
         except Exception as error:
             log.exception("batch %s failed: a bug in the server", batch.id)
             self._give_up(batch, error)
@@ -288,14 +296,17 @@ class Work:
                     self._store.move(current, State.FAILED, errors=found)
                 except OSError as refused:
                     log.error("batch %s pauses: %s", batch.id, refused)
-                    self._later(batch)
+                    self._later(batch, self._soon_ns())
             self._jobs.pop(_key(batch), None)
 
-    def _later(self, batch: Batch) -> None:
+    def _later(self, batch: Batch, at_ns: int) -> None:
         with self._lock:
             self._jobs.pop(_key(batch), None)
-            self._retry_ns[_key(batch)] = self._store.clock.now_ns() + int(RETRY_S * SECOND_NS)
+            self._retry_ns[_key(batch)] = at_ns
         self.stir()
+
+    def _soon_ns(self) -> int:
+        return self._store.clock.now_ns() + int(RETRY_S * SECOND_NS)
 
     def _keep_time(self) -> None:
         while not self._stopping:
