@@ -135,6 +135,11 @@ class Account:
     # Takes the place of `{version}` in a call's path; "" takes the whole segment away. Gemini's version stands in front
     # of most paths and in the middle of others (`/upload/{version}/files`), so it cannot be part of the base URL.
     api_version: str = ""
+    # Whose batches are seen, where that is a place and not whoever holds the key (a project of Vertex AI, whose tokens
+    # change every hour): a run is bound to it instead of to the key.
+    scope: str = ""
+    # What a run keeps beside the base URL, so that its resumption finds the same batches (`Provider.at`).
+    options: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", self.base_url):
@@ -145,7 +150,8 @@ class Account:
 
     def fingerprint(self) -> str:
         """Tells two accounts apart without giving a key away; a run is bound to it."""
-        return f"{self.base_url.rstrip('/')}#{self.key.fingerprint() if self.key else 'no-key'}"
+        who = self.scope or (self.key.fingerprint() if self.key else "no-key")
+        return f"{self.base_url.rstrip('/')}#{who}"
 
 
 Step = Call | Pause | Tell | Work

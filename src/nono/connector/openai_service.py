@@ -324,6 +324,8 @@ def _lines(requests: Iterable[Mapping[str, Any] | Request]) -> Iterator[Mapping[
 
 def _upload(file_path: StrPath, facts: Facts, *, expires_after: Seconds | None, check_first: bool) -> Flow[File]:
     path = source_path(file_path)
+    if expires_after is not None:
+        flows.expiry_of(expires_after, facts)
     if check_first:
         yield Work(_check_for, (path, None, facts))
     return (yield from flows.upload(path, expires_after=expires_after))
@@ -349,7 +351,7 @@ def _create(
     if check_first:
         check_window(settings["completion_window"], facts)
     if expiry is not None:
-        flows.expiry_of(expiry)
+        flows.expiry_of(expiry, facts)
     if input_file_id is not None:
         file_id = input_file_id.id if isinstance(input_file_id, File) else input_file_id
         if not isinstance(file_id, str) or not file_id.strip():

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from nono.errors import InputError
+from nono.errors import InputError, SettingsError
 from nono.exchange import Account, Flow
 from nono.facts import Facts
 from nono.model import RemoteBatch, RemoteFile, Result
@@ -42,13 +42,24 @@ class Provider(Protocol):
 
     name: str
     facts: Facts
-    # The key that carries the id in the lines of requests and of answers.
+    # The key that carries the id in the lines of requests and of answers, and what stands in front of an id there.
     id_key: str
+    id_mark: str
+    # What can be set for a run besides the base URL: a name, and a sentence about it.
+    options: Mapping[str, str]
+
+    def at(self, base_url: str | None = None, options: Mapping[str, str] | None = None) -> Provider:
+        """The provider as it is at an address (another service has other limits) and with `options` of its own.
+
+        What is not given comes from the environment; what is missing, `account` tells. Raises SettingsError for an
+        option that the provider does not have, or one that makes no sense.
+        """
+        ...
 
     def account(self, *, api_key: str | None = None, base_url: str | None = None) -> Account:
         """Base URL and key from the arguments, then from the provider's environment variables.
 
-        Raises MissingKey.
+        Raises MissingKey, and SettingsError where something else is missing.
         """
         ...
 
@@ -116,6 +127,7 @@ class Provider(Protocol):
 _PROVIDERS = {
     "openai": "nono.providers.openai",
     "gemini": "nono.providers.gemini",
+    "vertex": "nono.providers.vertex",
 }
 
 
@@ -130,3 +142,14 @@ def provider_named(name: str) -> Provider:
         ) from None
     provider: Provider = module.PROVIDER
     return provider
+
+
+def check_options(provider: Provider, options: Mapping[str, str] | None) -> dict[str, str]:
+    """The options, if the provider has them all and they are texts. Raises SettingsError."""
+    for name, value in (options or {}).items():
+        if name not in provider.options:
+            known = "; ".join(f"{known} ({what})" for known, what in provider.options.items()) or "none"
+            raise SettingsError(f"{provider.name} has no option {name!r}", hint=f"its options: {known}")
+        if not isinstance(value, str) or not value.strip():
+            raise SettingsError(f"option {name} is {value!r}", hint="a text")
+    return {name: value.strip() for name, value in (options or {}).items()}

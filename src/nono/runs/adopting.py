@@ -34,7 +34,7 @@ def requests_of(path: Path, provider: Provider, task: Task) -> tuple[list[dict[s
             raise InputError(
                 f"{path}:{number}: not a request line", hint=f"a line has at least {id_key!r} and {body_key!r}"
             )
-        rows.append({"custom_id": str(request[id_key]), "body": request[body_key]})
+        rows.append({"custom_id": str(request[id_key]).removeprefix(provider.id_mark), "body": request[body_key]})
         if endpoint_key is not None:
             endpoints.add(str(request.get(endpoint_key)))
     if not rows:

@@ -66,7 +66,7 @@ def find_orphans(workspace: Workspace, model: str) -> list[RemoteBatch]:
     """Batches of the account that carry a nono tag which no run of this workspace knows. `model` names the provider."""
     from nono.transport import Sender
 
-    provider = provider_named(model.partition("/")[0])
+    provider = provider_named(model.partition("/")[0]).at()
     sender = Sender(provider.account())
     known = workspace.ledger.tags()
     found: list[RemoteBatch] = []
@@ -85,7 +85,7 @@ def cancel_orphans(model: str, batches: list[RemoteBatch]) -> int:
     """Cancel those that are still at work; returns how many."""
     from nono.transport import Sender
 
-    provider = provider_named(model.partition("/")[0])
+    provider = provider_named(model.partition("/")[0]).at()
     sender = Sender(provider.account())
     at_work = [batch for batch in batches if not batch.phase.ended]
     try:

@@ -21,7 +21,7 @@ from nono.providers import Provider, Task
 from nono.runs.plan import Plan
 
 # Our providers' names as genai-prices has them.
-_NAMES = {"openai": "openai", "gemini": "google"}
+_NAMES = {"openai": "openai", "gemini": "google", "vertex": "google"}
 _MILLION = 1_000_000
 # Input: text of one language may have a third more or fewer tokens than the guess.
 INPUT_RANGE = (0.67, 1.33)

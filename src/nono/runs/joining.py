@@ -60,19 +60,20 @@ class Oddities(msgspec.Struct):
 
 
 class IdReader:
-    """Reads the id of a line; `field` is the key that carries it."""
+    """Reads the id of a line; `field` is the key that carries it, `mark` what stands in front of the id."""
 
-    def __init__(self, field: str) -> None:
-        name = re.escape(field.encode())
+    def __init__(self, field: str, mark: str = "") -> None:
+        name, before = re.escape(field.encode()), re.escape(mark.encode())
         # At the beginning (perhaps after the line's own id) or at the end of an object the key can be nothing but the
         # object's own, and an id without escapes is its bytes.
         own_id = rb'(?:"id"\s*:\s*"[^"\\]*"\s*,\s*)?'
-        self._first = re.compile(rb"\s*\{\s*" + own_id + rb'"' + name + rb'"\s*:\s*"([^"\\]*)"\s*[,}]').match
-        self._last = re.compile(rb'[,{]\s*"' + name + rb'"\s*:\s*"([^"\\]*)"\s*\}\s*\Z').search
+        field_of_id = rb'"' + name + rb'"\s*:\s*"' + before + rb'([^"\\]*)"\s*'
+        self._first = re.compile(rb"\s*\{\s*" + own_id + field_of_id + rb"[,}]").match
+        self._last = re.compile(rb"[,{]\s*" + field_of_id + rb"\}\s*\Z").search
         self._tail = len(field) + 300
         struct = msgspec.defstruct("Id", [(field, str)], gc=False)
         self._decode = msgspec.json.Decoder(struct).decode
-        self._field = field
+        self._field, self._mark = field, mark
 
     def read(self, line: bytes) -> str | None:
         """The id, or None if the line has to be looked at closely."""
@@ -80,8 +81,8 @@ class IdReader:
         try:
             if found:
                 return found[1].decode()
-            custom_id: str = getattr(self._decode(line), self._field)
-            return custom_id
+            marked: str = getattr(self._decode(line), self._field)
+            return marked[len(self._mark) :] if marked.startswith(self._mark) else None
         except (ValueError, RecursionError):
             return None
 

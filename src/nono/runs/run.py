@@ -11,7 +11,6 @@ from typing import Any
 
 from nono.errors import InputError, SettingsError
 from nono.exchange import Send
-from nono.providers import provider_named
 from nono.runs.bench import Bench, Settings
 from nono.runs.clock import Clock, SystemClock
 from nono.runs.cost import price_of
@@ -347,7 +346,7 @@ class _Work:
         from nono.transport import Sender
 
         run, row, spec = self._run, self._run.row, self._run.spec
-        provider = provider_named(spec.provider)
+        provider = spec.provider_there()
         account = provider.account(api_key=run._api_key, base_url=spec.base_url)
         if account.fingerprint() != row.account:
             raise SettingsError(

@@ -41,6 +41,8 @@ class RunSpec:
     dedupe: bool | None = None
     # A batch made elsewhere: the run's only shard is not sent, its answers are that batch's.
     adopts: str | None = None
+    # The provider's own options (`Provider.at`): where its batches and files are, besides the base URL.
+    options: Mapping[str, str] | None = None
     settings: Settings = field(default_factory=Settings)
 
     @property
@@ -54,9 +56,14 @@ class RunSpec:
     def fingerprint(self, data_fingerprint: str) -> str:
         """The same for the same data, template, model and parameters: the same work."""
         asked = [self.provider, msgspec.to_builtins(self.task), self.prompt, self.id_column, self.images, self.base_url]
+        asked += [dict(self.options)] if self.options else []
         digest = hashlib.sha256(msgspec.json.encode(asked, order="deterministic"))
         digest.update(data_fingerprint.encode())
         return digest.hexdigest()[:32]
+
+    def provider_there(self) -> Provider:
+        """The provider at the run's address, with the run's options."""
+        return provider_named(self.provider).at(self.base_url, self.options)
 
     def save(self, folder: RunFolder) -> None:
         with whole_file(folder.task_file, mode=0o600) as file:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from nono.datasets import Source, open_source
 from nono.datasets.copies import endpoint_of
 from nono.errors import InputError
+from nono.exchange import Account
 from nono.providers import Provider, Task
 from nono.runs import cost
 from nono.runs.bench import Settings, tag
@@ -23,6 +27,9 @@ from nono.runs.plan import plan as cut
 from nono.runs.run import Run
 from nono.runs.spec import RunSpec, json_schema, provider_and_model, save_plan
 from nono.runs.workspace import Workspace, new_run_id
+
+if TYPE_CHECKING:
+    from nono.runs.earlier import EarlierAnswers
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 LOCAL_POLL_CAP_S = 2.0
@@ -44,6 +51,7 @@ class PlanReport:
             "rows": plan.rows,
             "requests": plan.requests,
             "borrowed": plan.borrowed,
+            "reused": plan.reused,
             "batches": sum(1 for part in plan.parts if part.requests),
             "bytes": plan.file_bytes,
             "warnings": list(plan.warnings),
@@ -70,11 +78,13 @@ def make_spec(
     parameters: Mapping[str, Any] | None = None,
     extra_body: Mapping[str, Any] | None = None,
     base_url: str | None = None,
+    options: Mapping[str, str] | None = None,
     dedupe: bool | None = None,
     settings: Settings | None = None,
 ) -> tuple[RunSpec, Provider]:
     """A run's spec from the words of `nono.run`. Raises InputError."""
     provider, model_name = provider_and_model(model)
+    provider = provider.at(base_url, options)
     if task not in KINDS:
         raise InputError(f"unknown task {task!r}", hint=f"one of {', '.join(KINDS)}")
     named = {"temperature": temperature, "max_tokens": max_tokens, "top_p": top_p, "stop": stop, "seed": seed}
@@ -97,20 +107,32 @@ def make_spec(
         id_column=id,
         images=(images,) if isinstance(images, str) else tuple(images),
         base_url=base_url,
+        options=dict(options) if options else None,
         dedupe=dedupe,
         settings=settings or Settings(),
     )
     return spec, provider
 
 
-def plan(source: Any, *, format: str | None = None, rows_per_part: int = ROWS_PER_PART, **words: Any) -> PlanReport:
+def plan(
+    source: Any,
+    *,
+    format: str | None = None,
+    home: str | os.PathLike[str] | None = None,
+    rows_per_part: int = ROWS_PER_PART,
+    reuse: bool | str | Sequence[str] = False,
+    **words: Any,
+) -> PlanReport:
     """What `run(source, **words)` would do: rows, batches, tokens, a range of cost. Reads the data; sends nothing.
 
     Raises PlanRefused with everything that is wrong with data, template or schema.
     """
     source, words = _asked_by(source, words)
     spec, provider = make_spec(**words)
-    planned = _cut(open_source(source, format=format), spec, provider, None, rows_per_part)
+    # No key is asked for: it is the address that tells whose answers earlier runs have.
+    there = replace(spec, base_url=provider.account(api_key="none", base_url=spec.base_url).base_url) if reuse else spec
+    with _earlier(home, there, provider, reuse) as earlier:
+        planned = _cut(open_source(source, format=format), spec, provider, None, rows_per_part, earlier)
     return PlanReport(planned, spec, cost.estimate(planned, spec.task, provider))
 
 
@@ -124,6 +146,7 @@ def run(
     home: str | os.PathLike[str] | None = None,
     api_key: str | None = None,
     new: bool = False,
+    reuse: bool | str | Sequence[str] = False,
     rows_per_part: int = ROWS_PER_PART,
     max_cost: float | None = None,
     max_attempts: int = 3,
@@ -137,10 +160,13 @@ def run(
     texts or `Request`s. `prompt`: a Jinja2 template over the columns. `model`: `provider/model`. Further words:
     `system`, `schema` (pydantic model or JSON Schema), `id` (the column with ids), `images` (columns with pictures),
     `task` (`chat`, `embedding`, `moderation`, `raw`), `endpoint`, `temperature`, `max_tokens`, `top_p`, `stop`, `seed`,
-    `parameters`, `extra_body`, `base_url`, `dedupe`, `settings`. `Request`s are sent as they are, to their endpoint.
+    `parameters`, `extra_body`, `base_url`, `options` (the provider's own: a project, a bucket, a window), `dedupe`,
+    `settings`. `Request`s are sent as they are, to their endpoint.
 
     The same words over the same data find the same run again, finished or not, unless `new` is set: what was answered
     is not sent again; budget, attempts and the like are those of the last call. `max_cost` is a budget in US dollars.
+    With `reuse`, a row whose request an earlier run of the workspace has an answer to gets that answer, for nothing;
+    the name of a run, or several, limits it to these.
     Raises PlanRefused for what is wrong with data, template or schema, before anything is sent; MissingKey.
     """
     if provider_files not in ("delete", "keep"):
@@ -156,7 +182,7 @@ def run(
     spec, provider = make_spec(model=model, prompt=prompt, settings=settings, **words)
     account = provider.account(api_key=api_key, base_url=spec.base_url)
     # The address is part of what the run is: a resumption must find the same batches.
-    spec = replace(spec, base_url=account.base_url, settings=_for_address(spec.settings, account.base_url))
+    spec = replace(_there(spec, account), settings=_for_address(spec.settings, account.base_url))
     workspace = Workspace(home)
     data = open_source(source, format=format)
     fingerprint = spec.fingerprint(data.fingerprint())
@@ -166,7 +192,8 @@ def run(
     run_id = new_run_id()
     folder = workspace.folder(run_id)
     try:
-        planned = _cut(data, spec, provider, folder, rows_per_part)
+        with _earlier(home, spec, provider, reuse) as earlier:
+            planned = _cut(data, spec, provider, folder, rows_per_part, earlier)
         spec.save(folder)
         save_plan(planned, folder)
         known = _enter(workspace, run_id, name, fingerprint, account.fingerprint(), planned, spec, provider, new=new)
@@ -198,6 +225,7 @@ def adopt(
     api_key: str | None = None,
     endpoint: str | None = None,
     base_url: str | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> Run:
     """Take over a batch that was made elsewhere, by hand or by another tool, with the input file it was made from.
 
@@ -208,14 +236,21 @@ def adopt(
     from nono.runs.adopting import requests_of
 
     provider, model_name = provider_and_model(model)
+    provider = provider.at(base_url, options)
     probe = Task(kind="raw", model=model_name, endpoint=endpoint)
     rows, found_endpoint = requests_of(input_path, provider, probe)
     settings = Settings(provider_files="keep", max_attempts=1)
     spec, provider = make_spec(
-        model=model, task="raw", endpoint=found_endpoint, base_url=base_url, settings=settings, id="custom_id"
+        model=model,
+        task="raw",
+        endpoint=found_endpoint,
+        base_url=base_url,
+        options=options,
+        settings=settings,
+        id="custom_id",
     )
     account = provider.account(api_key=api_key, base_url=base_url)
-    spec = replace(spec, base_url=account.base_url, adopts=batch_id)
+    spec = replace(_there(spec, account), adopts=batch_id)
     workspace = Workspace(home)
     for run_id, _, known_id in workspace.ledger.tags().values():
         if known_id == batch_id:
@@ -249,6 +284,11 @@ def _asked_by(source: Any, words: Mapping[str, Any]) -> tuple[Any, dict[str, Any
     return source, {"task": "raw", "endpoint": endpoint, **words} if endpoint else dict(words)
 
 
+def _there(spec: RunSpec, account: Account) -> RunSpec:
+    """The spec with everything that finds the account's batches again."""
+    return replace(spec, base_url=account.base_url, options=account.options or spec.options)
+
+
 def _for_address(settings: Settings, base_url: str) -> Settings:
     """Polling a server on this machine costs nobody anything, and a person may be watching."""
     if urlsplit(base_url).hostname not in LOOPBACK:
@@ -256,8 +296,27 @@ def _for_address(settings: Settings, base_url: str) -> Settings:
     return replace(settings, poll_cap_s=min(settings.poll_cap_s, LOCAL_POLL_CAP_S))
 
 
-def _cut(source: Source, spec: RunSpec, provider: Provider, folder: RunFolder | None, rows_per_part: int) -> Plan:
-    return cut(
+def _earlier(
+    home: str | os.PathLike[str] | None, spec: RunSpec, provider: Provider, reuse: bool | str | Sequence[str]
+) -> AbstractContextManager[EarlierAnswers | None]:
+    """The answers of earlier runs that may be reused: of none, of all, or of those that are named."""
+    if not reuse:
+        return nullcontext()
+    from nono.runs.earlier import earlier_answers
+
+    names = () if reuse is True else (reuse,) if isinstance(reuse, str) else tuple(reuse)
+    return earlier_answers(Workspace(home), spec, provider, names)
+
+
+def _cut(
+    source: Source,
+    spec: RunSpec,
+    provider: Provider,
+    folder: RunFolder | None,
+    rows_per_part: int,
+    earlier: EarlierAnswers | None = None,
+) -> Plan:
+    planned = cut(
         source,
         spec.task,
         provider,
@@ -265,11 +324,14 @@ def _cut(source: Source, spec: RunSpec, provider: Provider, folder: RunFolder | 
         id_column=spec.id_column,
         images=spec.images,
         dedupe=spec.sends_once,
+        earlier=earlier.find if earlier is not None else None,
         shards_into=folder.shards if folder else None,
         rows_into=folder.rows if folder else None,
         rows_per_part=rows_per_part,
         tokens_per_part=spec.settings.max_enqueued_tokens,
     )
+    notes = earlier.notes if earlier is not None else ()
+    return msgspec.structs.replace(planned, warnings=(*planned.warnings, *notes)) if notes else planned
 
 
 def _enter(
@@ -305,6 +367,7 @@ def _enter(
             created_at=now,
             max_cost_usd=spec.settings.max_cost_usd,
             max_attempts=spec.settings.max_attempts,
+            reused=planned.reused,
         )
         for part in planned.parts:
             work.insert_part(run_id, part.no, part.first_row, part.row_count)

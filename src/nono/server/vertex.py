@@ -48,7 +48,7 @@ _FILE_BYTES = FACTS.number("limits.file_bytes")
 _KEPT_S = FACTS.number("service.queued_s") + FACTS.number("service.window_s")
 _NO_BIGQUERY = "This local server has no BigQuery: give requests and answers places in Cloud Storage (gs://…)."
 # https://cloud.google.com/vertex-ai/docs/reference/rest: filters of a listing, as far as they are understood here.
-_FILTER = re.compile(r'\s*(state|display_name|displayName)\s*=\s*"([^"]*)"\s*')
+_FILTER = re.compile(r'\s*(state|display_name|displayName)\s*([=:])\s*"([^"*]*)(\*?)"\s*')
 
 
 class Vertex:
@@ -298,8 +298,11 @@ def _filter(text: str) -> Callable[[Batch], bool]:
         return lambda batch: True
     rules = [_FILTER.fullmatch(part) for part in re.split(r"\sAND\s", text)]
     if not all(rules):
-        raise Refused(400, 'This local server understands filters like state="JOB_STATE_RUNNING" AND display_name="x".')
-    wanted = [(rule.group(1) == "state", rule.group(2)) for rule in rules if rule]
-    return lambda batch: all(
-        value == (STATES[batch.state] if is_state else batch.details["displayName"]) for is_state, value in wanted
-    )
+        raise Refused(400, 'This local server understands filters like state="JOB_STATE_PAUSED" AND display_name:"x*".')
+    wanted = [rule.groups() for rule in rules if rule]
+
+    def fits(batch: Batch, field: str, sign: str, value: str, star: str) -> bool:
+        found = str(STATES[batch.state] if field == "state" else batch.details["displayName"])
+        return found.startswith(value) if sign == ":" and star else found == value + star
+
+    return lambda batch: all(fits(batch, *rule) for rule in wanted)

@@ -14,6 +14,7 @@ import msgspec
 from nono.providers.gemini.answers import usage_of
 from nono.providers.gemini.fields import find_misplaced
 from nono.providers.gemini.translate import GENERATE
+from nono.providers.vertex.rows import import_problem
 from nono.server.answer_files import request_lines
 from nono.server.clock import rfc3339
 from nono.server.dialect import Answer, Ask
@@ -24,14 +25,12 @@ from nono.server.records import Batch
 from nono.server.store import Store
 from nono.server.vertex_wire import FACTS
 
-# The rows pass through an importer of tables, which has a limit here.
-_DEPTH = 15
 _WORDS = {400: "Bad Request", 403: "Forbidden", 404: "Not Found", 429: "Too Many Requests", 500: "Internal"}
 
 
 def find_problem(lines: Path) -> tuple[int, str | None]:
     """How many requests the input has, and why the whole job fails if it does."""
-    number, limit = 0, FACTS["limits.requests_per_job"]
+    number, limit = 0, FACTS["limits.requests_per_file"]
     with lines.open("rb", buffering=1 << 20) as file:
         for number, line in enumerate(request_lines(file), start=1):
             if problem := _problem(line):
@@ -53,28 +52,9 @@ def _problem(line: bytes) -> str | None:
     request = value.get("request")
     if not isinstance(request, Mapping):
         return "the field 'request' is missing"
-    if (place := _empty_struct(value, "")) is not None:
-        return f"the field '{place}' is a struct without fields, which cannot be imported"
-    if _depth(value) > _DEPTH:
-        return f"it is nested deeper than {_DEPTH} levels"
+    if (problem := import_problem(value)) is not None:
+        return problem
     return find_misplaced(request, GENERATE)
-
-
-def _empty_struct(value: Any, place: str) -> str | None:
-    if isinstance(value, dict):
-        if not value:
-            return place
-        inner = ((f"{place}.{name}".lstrip("."), item) for name, item in value.items())
-    elif isinstance(value, list):
-        inner = ((place, item) for item in value)
-    else:
-        return None
-    return next((found for name, item in inner if (found := _empty_struct(item, name)) is not None), None)
-
-
-def _depth(value: Any) -> int:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return (isinstance(value, dict) and 1) + max(map(_depth, inner), default=0)
 
 
 def answer_line(batch: Batch, line: bytes, ask: Ask, store: Store, now_ns: int) -> Answer:

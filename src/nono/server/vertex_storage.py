@@ -35,8 +35,11 @@ if TYPE_CHECKING:
     from nono.server.app import Core
 
 _PAGE = 1000
-# The official client sends more than this in pieces, which has no route here.
+# The official client sends what is larger in chunks.
 _MULTIPART_BYTES = 32 << 20
+# Uploads in chunks that are under way; the oldest is forgotten, as the service forgets one after a week.
+_MOST_SESSIONS = 100
+_CHUNK = re.compile(r"bytes (?:\*|(?P<first>\d{1,18})-(?P<last>\d{1,18}|\*))/(?P<total>\d{1,18}|\*)")
 
 
 class Storage:
@@ -45,6 +48,8 @@ class Storage:
     def __init__(self, core: Core) -> None:
         self._store: Store = core.store
         self.folder = core.store.folder / "gcs"
+        # Where the object of an upload in chunks goes, by the token of its bytes.
+        self._sessions: dict[str, str] = {}
 
     def routes(self) -> list[BaseRoute]:
         objects = "/storage/v1/b/{bucket}/o"
@@ -54,6 +59,7 @@ class Storage:
             Route("/storage/v1/b/{bucket}", self._bucket, methods=["GET"]),
             Route(objects, self._list, methods=["GET"]),
             Route(f"/upload{objects}", self._upload, methods=["POST"]),
+            Route(f"/upload{objects}", self._go_on, methods=["PUT"]),
             Route(one, self._get, methods=["GET"]),
             Route(f"/download{one}", self._get, methods=["GET"]),
             Route(one, self._delete, methods=["DELETE"]),
@@ -138,6 +144,8 @@ class Storage:
 
     async def _upload(self, request: Request) -> Response:
         bucket, kind = request.path_params["bucket"], request.query_params.get("uploadType", "media")
+        if kind == "resumable":
+            return await self._begin(request, bucket)
         token = new_token()
         try:
             if kind == "media":
@@ -151,15 +159,65 @@ class Storage:
                 target = self._room_for(f"gs://{bucket}/{name or request.query_params.get('name', '')}")
                 await run_in_threadpool(self._store.incoming(token).write_bytes, content)
             else:
-                raise Refused(501, f"This local server takes uploads whole (media, multipart), not {kind[:40]!r}.")
+                raise Refused(501, f"This local server knows uploads media, multipart, resumable, not {kind[:40]!r}.")
             await run_in_threadpool(put_in_place, self._store.incoming(token), target)
         except BaseException:
             self._store.discard(token)
             raise
         return reply(_object(bucket, target.relative_to(self.folder / bucket).as_posix(), target))
 
+    async def _begin(self, request: Request, bucket: str) -> Response:
+        """Open an upload in chunks; its address is answered in `Location`."""
+        about = await read_object(request) if (request.headers.get("content-length") or "0") != "0" else {}
+        name = request.query_params.get("name") or about.get("name")
+        if not isinstance(name, str):
+            raise Refused(400, "An object has a name.")
+        uri, token = f"gs://{bucket}/{name}", new_token()
+        self._room_for(uri)
+        while len(self._sessions) >= _MOST_SESSIONS:
+            self._forget(next(iter(self._sessions)))
+        self._sessions[token] = uri
+        await run_in_threadpool(self._store.incoming(token).write_bytes, b"")
+        address = request.url.replace(query=f"uploadType=resumable&upload_id={token}")
+        return Response(status_code=200, headers={"location": str(address), "x-guploader-uploadid": token})
+
+    async def _go_on(self, request: Request) -> Response:
+        """A chunk (`bytes 0-99/1000`, `bytes 0-99/*`) or a question (`bytes */1000`): 308 until the object is whole.
+
+        A chunk that does not begin where the last one ended is not taken; the answer says how much is here.
+        """
+        token = request.query_params.get("upload_id", "")
+        uri = self._sessions.get(token)
+        if uri is None:
+            raise Refused(404, "There is no such upload, or it was forgotten.", code="notFound")
+        match = _CHUNK.fullmatch(request.headers.get("content-range", "bytes 0-*/*"))
+        if match is None:
+            raise Refused(400, "Content-Range: expected bytes FIRST-LAST/TOTAL or bytes */TOTAL.")
+        first, total = match["first"], match["total"]
+        part = self._store.incoming(token)
+        if first is not None and int(first) == part.stat().st_size:
+            await self._receive(request, token)
+            if match["last"] in (None, "*"):
+                total = str(part.stat().st_size)  # all of it in one request, of whatever length
+        here = part.stat().st_size
+        if total == "*" or here < int(total):
+            return Response(status_code=308, headers={"range": f"bytes=0-{here - 1}"} if here else {})
+        bucket, name = split_uri(uri)
+        if here > int(total):
+            self._forget(token)
+            raise Refused(400, f"{here} bytes came, and the object was said to have {total}.")
+        del self._sessions[token]
+        target = self._room_for(uri)
+        await run_in_threadpool(put_in_place, part, target)
+        return reply(_object(bucket, name, target))
+
+    def _forget(self, token: str) -> None:
+        del self._sessions[token]
+        self._store.discard(token)
+
     async def _receive(self, request: Request, token: str) -> None:
-        with self._store.incoming(token).open("wb") as file:
+        """Append what comes to the bytes of an upload."""
+        with self._store.incoming(token).open("ab") as file:
             async for chunk in request.stream():
                 await run_in_threadpool(file.write, chunk)
 

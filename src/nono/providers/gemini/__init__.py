@@ -10,7 +10,7 @@ from typing import Any
 from nono.exchange import Account, Flow
 from nono.facts import Facts, read_facts
 from nono.model import Phase, RemoteBatch, RemoteFile, Result
-from nono.providers import Task
+from nono.providers import Task, check_options
 from nono.providers.gemini import answers, flows, harvest, lint, translate, uploads, wire
 from nono.providers.gemini.account import resolve
 from nono.providers.gemini.check import check_request
@@ -21,7 +21,13 @@ class GeminiProvider:
 
     name = "gemini"
     id_key = "key"
+    id_mark = ""
     facts: Facts = read_facts("gemini")
+    options: Mapping[str, str] = {}
+
+    def at(self, base_url: str | None = None, options: Mapping[str, str] | None = None) -> GeminiProvider:
+        check_options(self, options)
+        return self
 
     def account(self, *, api_key: str | None = None, base_url: str | None = None) -> Account:
         return resolve(api_key=api_key, base_url=base_url)[0]

@@ -36,7 +36,7 @@ def json_schema_of(given: Any) -> dict[str, Any] | None:
     except ImportError as error:
         raise MissingExtra("a schema given as a class", "pydantic") from error
     try:
-        schema: dict[str, Any] = _settled(TypeAdapter(given).json_schema())
+        schema: dict[str, Any] = in_one_piece(TypeAdapter(given).json_schema())
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise InputError(f"no JSON Schema can be made of {given!r}: {str(error).splitlines()[0]}") from error
     return schema
@@ -81,8 +81,8 @@ def _capitals(schema: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _settled(schema: dict[str, Any]) -> dict[str, Any]:
-    """A class's schema as the service wants it: in one piece where it does not contain itself, its fields in order.
+def in_one_piece(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema as the service wants it: without references where it does not contain itself, its fields in order.
 
     Fields are answered in the order of `propertyOrdering`. Beside a `$ref` that has to stay nothing else may stand,
     though pydantic writes it: a choice of one says the same.

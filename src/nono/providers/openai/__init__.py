@@ -9,22 +9,40 @@ from typing import Any
 
 from nono.errors import InputError
 from nono.exchange import Account, Flow
-from nono.facts import Facts, read_facts
+from nono.facts import Facts
 from nono.model import RemoteBatch, RemoteFile, Result
-from nono.providers import Task
+from nono.providers import Task, check_options
 from nono.providers.openai import answers, bodies, flows, formats, lint, wire
-from nono.providers.openai.account import account_from_settings
+from nono.providers.openai.account import account_from_settings, base_url_of
+from nono.providers.openai.compatible import OPENAI, Service, check_window, service_at
 
 # What a task that names no endpoint means.
 _ENDPOINTS = {"chat": bodies.CHAT, "embedding": bodies.EMBEDDINGS, "moderation": bodies.MODERATIONS}
 
 
 class OpenAIProvider:
-    """The Provider protocol over OpenAI's wire; `nono.providers.Provider` says what each part does. Holds nothing."""
+    """The Provider protocol over OpenAI's wire; `nono.providers.Provider` says what each part does.
+
+    Bound to an address (`at`) it has the limits and words of the service there.
+    """
 
     name = "openai"
     id_key = "custom_id"
-    facts: Facts = read_facts("openai")
+    id_mark = ""
+    options: Mapping[str, str] = {"completion_window": "how long a batch may take where a service leaves a choice: 7d"}
+
+    def __init__(self, service: Service = OPENAI, completion_window: str | None = None) -> None:
+        self._service = service
+        self.facts: Facts = service.facts
+        self._window = completion_window or "24h"
+
+    def at(self, base_url: str | None = None, options: Mapping[str, str] | None = None) -> OpenAIProvider:
+        """Raises LimitError for a completion window that the service does not offer."""
+        service = service_at(base_url_of(base_url))
+        window = check_options(self, options).get("completion_window")
+        if window is not None:
+            check_window(window, service.facts)
+        return OpenAIProvider(service, window)
 
     def account(self, *, api_key: str | None = None, base_url: str | None = None) -> Account:
         return account_from_settings(api_key=api_key, base_url=base_url)
@@ -44,6 +62,7 @@ class OpenAIProvider:
             raise InputError(
                 f"{endpoint} is not for tasks of kind {task.kind!r}", hint="leave the endpoint out, or send raw bodies"
             )
+        self._service.spelled(endpoint)
         return endpoint
 
     def request_body(self, task: Task, content: Any) -> dict[str, Any]:
@@ -60,7 +79,7 @@ class OpenAIProvider:
         return body | dict(task.extra_body or {})
 
     def request_line(self, custom_id: str, task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
-        return bodies.request_line(custom_id, self.endpoint_for(task), body)
+        return bodies.request_line(custom_id, self._service.spelled(self.endpoint_for(task)), body)
 
     def lint_schema(self, schema: Mapping[str, Any]) -> list[str]:
         return lint.lint(lint.complete(schema))
@@ -73,7 +92,8 @@ class OpenAIProvider:
         return wire.remote_file((yield from flows.upload(path, name=name, once=True)))
 
     def create(self, *, file_id: str, task: Task, tag: str) -> Flow[RemoteBatch]:
-        made = yield from flows.create_batch(file_id, self.endpoint_for(task), metadata={wire.TAG_KEY: tag})
+        endpoint, metadata = self._service.spelled(self.endpoint_for(task)), {wire.TAG_KEY: tag}
+        made = yield from flows.create_batch(file_id, endpoint, completion_window=self._window, metadata=metadata)
         return wire.remote_batch(made)
 
     def get(self, batch_id: str) -> Flow[RemoteBatch]:

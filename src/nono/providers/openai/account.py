@@ -10,6 +10,7 @@ from typing import Any
 from nono import __version__
 from nono.errors import MissingKey, SettingsError
 from nono.exchange import Account
+from nono.providers.openai.compatible import service_at
 from nono.secret import Secret
 
 BASE_URL = "https://api.openai.com/v1"
@@ -25,23 +26,52 @@ def account_from_settings(
 ) -> Account:
     """Key and base URL from the arguments, then from OPENAI_API_KEY and OPENAI_BASE_URL.
 
-    OPENAI_ORG_ID and OPENAI_PROJECT_ID become headers. Raises MissingKey.
+    A service that is known by its host (`compatible.toml`) has its own variable for the key, which comes first, and
+    perhaps its own header. OPENAI_ORG_ID and OPENAI_PROJECT_ID become headers. Raises MissingKey.
     """
     environment = os.environ if environment is None else environment
-    key = api_key or environment.get("OPENAI_API_KEY") or ""
+    url = base_url_of(base_url, environment)
+    service = service_at(url)
+    key = api_key or next(filter(None, map(environment.get, service.key_variables)), "")
     if isinstance(key, str) and not key.strip():
         raise MissingKey(
-            "no API key for OpenAI",
-            hint="set OPENAI_API_KEY, or pass api_key=; the local server (`nono serve`) takes any text for a key",
+            f"no API key for {service.name}",
+            hint=f"set {' or '.join(service.key_variables)}, or pass api_key=; "
+            "the local server (`nono serve`) takes any text for a key",
         )
     scopes = {header: environment[name] for name, header in _HEADERS_FROM.items() if environment.get(name)}
     return Account(
-        base_url=(base_url or environment.get("OPENAI_BASE_URL") or BASE_URL).strip(),
+        base_url=url,
         key=_secret(key),
-        key_header="authorization",
-        key_prefix="Bearer ",
+        key_header=service.key_header,
+        key_prefix="Bearer " if service.key_header == "authorization" else "",
         headers=_OWN_HEADERS | scopes,
+        params=_dated(url, environment),
     )
+
+
+def base_url_of(base_url: str | None, environment: Mapping[str, str] | None = None) -> str:
+    """The base URL that is meant; a service's bare host gets the path of its API."""
+    environment = os.environ if environment is None else environment
+    url = (base_url or environment.get("OPENAI_BASE_URL") or BASE_URL).strip()
+    return service_at(url).address(url)
+
+
+def _dated(url: str, environment: Mapping[str, str]) -> dict[str, str] | None:
+    """Azure's older addresses (`…/openai`) want a version in every query; the newer ones (`…/openai/v1`) do not.
+
+    https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle
+    """
+    service = service_at(url)
+    if service.key_header == "authorization" or not url.rstrip("/").endswith("/openai"):
+        return None
+    version = environment.get("OPENAI_API_VERSION")
+    if not version:
+        raise SettingsError(
+            f"{url} wants a version in every call",
+            hint=f"use {url.rstrip('/')}/v1, which wants none, or set OPENAI_API_VERSION",
+        )
+    return {"api-version": version}
 
 
 def account_from_client(client: Any, *, api_key: str | None = None, base_url: str | None = None) -> Account:

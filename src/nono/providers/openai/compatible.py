@@ -1,30 +1,81 @@
-"""Which numbers hold where: OpenAI's own, or those of a compatible service, told by the host of the base URL.
+"""What holds where: OpenAI's own numbers and words, or those of a compatible service, told by the host of the base URL.
 
-Services differ in how they write (`wire` reads them all) and in what they take; the second is `compatible.toml`. A host
-that is not in it is treated as OpenAI itself.
+Services differ in how they write (`wire` reads them all) and in what they take; the second is `compatible.toml`, for
+the service classes and for runs alike. A host that is not in it is treated as OpenAI itself.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 from urllib.parse import urlsplit
 
-from nono.errors import LimitError
+from nono.errors import InputError, LimitError
 from nono.facts import Facts, facts_of, read_facts
 
 _UNITS_S = {"h": 3_600, "d": 86_400}
+_VERSION = re.compile(r"^/(?:v\d+\w*/)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service: OpenAI's facts, with what differs there."""
+
+    name: str
+    facts: Facts
+
+    def said(self, name: str, otherwise: Any) -> Any:
+        """What the service says about something, or what OpenAI would."""
+        fact = self.facts.get(name)
+        return otherwise if fact is None else fact.value
+
+    @property
+    def key_header(self) -> str:
+        return str(self.said("account.key_header", "authorization"))
+
+    @property
+    def key_variables(self) -> tuple[str, ...]:
+        """Where a key comes from, the service's own variable first."""
+        own = self.said("account.key_variable", None)
+        return (own, "OPENAI_API_KEY") if own else ("OPENAI_API_KEY",)
+
+    def address(self, base_url: str) -> str:
+        """The base URL, with the path of the API where only the service's host was given."""
+        path = self.said("account.base_path", "")
+        return f"{base_url.rstrip('/')}{path}" if path and not urlsplit(base_url).path.strip("/") else base_url
+
+    def spelled(self, endpoint: str) -> str:
+        """An endpoint as the service writes it. Raises InputError for one that its batches do not take."""
+        name = _VERSION.sub("", endpoint)
+        taken = self.said("endpoints.taken", None)
+        if taken is not None and name not in taken:
+            raise InputError(
+                f"batches of {self.name} do not take {endpoint} ({self.facts['endpoints.taken'].source})",
+                hint=f"they take: {', '.join(taken)}",
+            )
+        return f"{self.said('endpoints.version', '')}/{name}" if "endpoints.version" in self.facts else endpoint
+
+
+OPENAI = Service("OpenAI", read_facts("openai"))
+
+
+def service_at(base_url: str) -> Service:
+    """The service that answers under this address."""
+    host = (urlsplit(base_url).hostname or "").lower()
+    for hosts, service in _services():
+        if any(host.endswith(name) if name.startswith(".") else host == name for name in hosts):
+            return service
+    return OPENAI
 
 
 def facts_for(base_url: str) -> Facts:
-    """OpenAI's facts, with what differs at the service that answers under this address."""
-    host = (urlsplit(base_url).hostname or "").lower()
-    for hosts, facts in _services():
-        if any(host.endswith(name) if name.startswith(".") else host == name for name in hosts):
-            return facts
-    return read_facts("openai")
+    """The facts of the service under this address."""
+    return service_at(base_url).facts
 
 
 def check_window(window: str, facts: Facts) -> None:
@@ -47,9 +98,12 @@ def check_window(window: str, facts: Facts) -> None:
 
 
 @cache
-def _services() -> tuple[tuple[tuple[str, ...], Facts], ...]:
+def _services() -> tuple[tuple[tuple[str, ...], Service], ...]:
     text = (resources.files("nono.providers.openai") / "compatible.toml").read_text("utf-8")
-    ours = read_facts("openai")
-    return tuple(
-        (tuple(table.pop("hosts")), Facts({**ours, **facts_of(table)})) for table in tomllib.loads(text).values()
-    )
+    return tuple((tuple(table.pop("hosts")), _service(table)) for table in tomllib.loads(text).values())
+
+
+def _service(table: dict[str, Any]) -> Service:
+    name, ours = table.pop("name"), read_facts("openai")
+    theirs: Mapping[str, Any] = facts_of(table)
+    return Service(name, Facts({**ours, **theirs}))

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from nono.download import download
 from nono.errors import Conflict, InputError, InvalidRequest, NotFound
 from nono.exchange import Call, FileSlice, Flow, Work
-from nono.facts import read_facts
+from nono.facts import Facts, read_facts
 from nono.files import whole_file
 from nono.providers.openai.refusals import raise_for
 from nono.providers.openai.wire import (
@@ -222,21 +222,21 @@ def check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     return dict(metadata)
 
 
-def expiry_of(after: int | Mapping[str, Any]) -> dict[str, Any]:
+def expiry_of(after: int | Mapping[str, Any], facts: Facts = FACTS) -> dict[str, Any]:
     """`{"anchor": "created_at", "seconds": N}` from seconds, or from such a mapping.
 
-    Raises LimitError outside of one hour to 30 days.
+    Raises LimitError outside of what the service keeps (OpenAI: one hour to 30 days).
     """
     given = dict(after) if isinstance(after, Mapping) else {"seconds": after}
     seconds = given.get("seconds")
     if isinstance(seconds, bool) or not isinstance(seconds, int):
         raise InputError(f"an expiry of {after!r}", hint='seconds, or {"anchor": "created_at", "seconds": 86400}')
-    least, most = (FACTS[f"limits.output_expires_after_{end}_s"] for end in ("min", "max"))
+    least, most = (facts[f"limits.output_expires_after_{end}_s"] for end in ("min", "max"))
     if not least.value <= seconds <= most.value:
         raise (most if seconds > most.value else least).broken(
             f"an expiry of {seconds:,} s is outside of {least.value:,} to {most.value:,} s",
             seconds,
-            hint="at least an hour, at most 30 days",
+            hint=f"at least {least.value // 3600:,} hours, at most {most.value // 86_400} days",
         )
     return {"anchor": "created_at", **given}
 

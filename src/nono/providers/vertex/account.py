@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from nono import __version__
 from nono.errors import MissingExtra, MissingKey, NotSent, SettingsError
@@ -25,8 +26,9 @@ _HOSTS = {
     "us": "https://aiplatform.us.rep.googleapis.com",
     "eu": "https://aiplatform.eu.rep.googleapis.com",
 }
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _TRUE = ("true", "1")
-_OWN_HEADERS = {"user-agent": f"nono-batch/{__version__}"}
+OWN_HEADERS = {"user-agent": f"nono-batch/{__version__}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +138,12 @@ def resolve(
         project = project or environment.get("GOOGLE_CLOUD_PROJECT")
         location = location or environment.get("GOOGLE_CLOUD_LOCATION") or "global"
         if credentials is None:
-            credentials, found = _search()
+            credentials, found = search()
             project, source = project or found, "google-auth"
         if not project:
             raise MissingKey("no project for Vertex AI", hint="set GOOGLE_CLOUD_PROJECT, or pass project=")
-        key = AccessToken(_scoped(credentials))
-    url = base_url or getattr(options, "base_url", None) or environment.get("GOOGLE_VERTEX_BASE_URL")
-    url = url or _HOSTS.get(location or "global") or f"https://{location}-aiplatform.googleapis.com"
+        key = AccessToken(scoped(credentials))
+    url = address(base_url or getattr(options, "base_url", None), location, environment)
     version = api_version or getattr(options, "api_version", None) or environment.get("GOOGLE_GENAI_API_VERSION")
     quota = getattr(credentials, "quota_project_id", None)
     account = Account(
@@ -150,13 +151,25 @@ def resolve(
         key=key,
         key_header="x-goog-api-key" if api_key else "authorization",
         key_prefix="" if api_key else "Bearer ",
-        headers=_OWN_HEADERS | ({"x-goog-user-project": quota} if quota else {}),
+        headers=OWN_HEADERS | ({"x-goog-user-project": quota} if quota else {}),
         api_version=API_VERSION if version in (None, "", "beta") else version,
     )
-    return account, Place(project, location, _storage_url(environment), credentials), source
+    return account, Place(project, location, storage_url(url, environment), credentials), source
 
 
-def _search() -> tuple[Any, str | None]:
+def address(base_url: str | None, location: str | None, environment: Mapping[str, str]) -> str:
+    """The base URL that was given, else GOOGLE_VERTEX_BASE_URL, else Google's host for the location."""
+    given = base_url or environment.get("GOOGLE_VERTEX_BASE_URL") or _HOSTS.get(location or "global")
+    return (given or f"https://{location}-aiplatform.googleapis.com").strip().rstrip("/")
+
+
+def is_local(url: str) -> bool:
+    """Whether an address is this machine's: a server here keeps its objects itself and has no use for real tokens."""
+    return urlsplit(url).hostname in _LOOPBACK
+
+
+def search() -> tuple[Any, str | None]:
+    """google-auth's own credentials, and the project that they name. Raises MissingExtra, MissingKey."""
     try:
         import google.auth
     except ImportError as error:
@@ -173,7 +186,7 @@ def _search() -> tuple[Any, str | None]:
     return credentials, project
 
 
-def _scoped(credentials: Any) -> Any:
+def scoped(credentials: Any) -> Any:
     """Credentials of a service account need to be told what for."""
     if getattr(credentials, "requires_scopes", False):
         return credentials.with_scopes(SCOPES)
@@ -185,7 +198,11 @@ def _scoped(credentials: Any) -> Any:
     return credentials
 
 
-def _storage_url(environment: Mapping[str, str]) -> str:
+def storage_url(vertex_url: str, environment: Mapping[str, str]) -> str:
+    """Where Cloud Storage answers: STORAGE_EMULATOR_HOST, else beside a server on this machine, else Google's."""
     # https://cloud.google.com/python/docs/reference/storage/latest: the client's own variable for an emulator
     url = environment.get("STORAGE_EMULATOR_HOST", "").rstrip("/")
-    return (url if "://" in url else f"http://{url}") if url else STORAGE_URL
+    if url:
+        return url if "://" in url else f"http://{url}"
+    parts = urlsplit(vertex_url)
+    return f"{parts.scheme}://{parts.netloc}" if is_local(vertex_url) else STORAGE_URL

@@ -17,6 +17,7 @@ from typing import Any
 
 from nono.errors import Conflict, InputError, InvalidRequest, NoDestination, NotFound, ProviderError
 from nono.exchange import Call, Flow, Pause, Work
+from nono.facts import read_facts
 from nono.files import put_in_place, whole_file
 from nono.providers.gemini.answers import InlineResult
 from nono.providers.gemini.harvest import answer_place, inline_answers
@@ -27,6 +28,7 @@ from nono.providers.vertex.account import Place
 from nono.providers.vertex.status import raise_for
 from nono.providers.vertex.storage import Bucket
 
+FACTS = read_facts("vertex")
 # Deleting takes the service some seconds; after these it is under way anyhow.
 _DELETE_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 # Names of answer objects begin so; the first kind that is there is the whole.
@@ -63,6 +65,11 @@ class VertexJobs:
         wishes = {"pageSize": page_size, "pageToken": page_token or None, "filter": filter}
         params = {name: value for name, value in wishes.items() if value is not None}
         return wire.parse_job_page(raise_for((yield Call("GET", self._jobs, params=params)), "listing jobs").json())
+
+    def list_named(self, beginning: str, page_token: str | None = None) -> Flow[JobPage]:
+        """One page, as large as the service allows, of the jobs whose display name begins so."""
+        page_size = FACTS.number("limits.page_size")
+        return (yield from self.list_page(page_size, page_token, f'display_name:"{beginning}*"'))
 
     def cancel(self, name: str) -> Flow[Job]:
         """Ask for cancellation, and return the job as it is afterwards. One that has ended stays as it ended."""
@@ -102,6 +109,13 @@ class VertexJobs:
     def inline_results(self, name: str) -> Flow[list[InlineResult]]:
         """Raises NotComplete, JobFailed, or GcsOutput or BigQueryOutput: there are no inline answers here."""
         return inline_answers((yield from self.get(name)))
+
+    def delete_quietly(self, name: str) -> Flow[None]:
+        """`delete`, where a job that is gone already is as good."""
+        try:
+            yield from self.delete(name)
+        except NotFound:
+            return
 
     def save_answers(self, name: str, path: Path) -> Flow[Path]:
         """Bring the answers of an ended job to `path`, one JSON object a line, from wherever they were put."""

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 
 from nono.errors import InputError, UnreadableAnswer
-from nono.model import Phase
+from nono.facts import read_facts
+from nono.model import Counts, Phase, RemoteBatch, RemoteFile
+from nono.providers.gemini.status import request_error
 from nono.providers.gemini.wire import (
     PHASES,
     CompletionStats,
     Destination,
+    File,
     Job,
     JobPage,
     Source,
@@ -25,6 +29,9 @@ from nono.providers.gemini.wire import (
 )
 from nono.providers.vertex.storage import split_uri
 
+_FACTS = read_facts("vertex")
+# A job waits for its turn, and then it runs; what takes longer expires.
+_KEPT = timedelta(seconds=_FACTS.number("service.queued_s") + _FACTS.number("service.window_s"))
 _ENDED_BADLY = (Phase.FAILED, Phase.CANCELLED, Phase.EXPIRED)
 
 
@@ -104,6 +111,32 @@ def parse_job_page(answer: Any) -> JobPage:
     jobs = _mapping(answer).get("batchPredictionJobs")
     token = _mapping(answer).get("nextPageToken")
     return JobPage(tuple(map(parse_job, jobs)) if isinstance(jobs, list) else (), token or None)
+
+
+def remote_batch(job: Job) -> RemoteBatch:
+    """A job in the engine's terms. The tag is the display name; an answer "file" is the folder of its answers."""
+    answer = _mapping(job.raw)
+    folder = _mapping(answer.get("outputInfo")).get("gcsOutputDirectory")
+    stats = job.completion_stats
+    sources = (job.src.gcs_uri if job.src else None) or ()
+    return RemoteBatch(
+        id=job.name,
+        native_state=job.state,
+        phase=job.phase,
+        tag=job.display_name,
+        input_file_id=sources[0] if len(sources) == 1 else None,
+        answer_files=(str(folder),) if folder else (),
+        counts=Counts(stats.total_count, stats.success_count, stats.failure_count) if stats else None,
+        created_at=job.create_time,
+        ended_at=job.end_time or (job.update_time if job.complete else None),
+        expires_at=job.create_time + _KEPT if job.create_time else None,
+        errors=(request_error({"code": job.error.code, "message": job.error.message}),) if job.error else (),
+        raw=job.raw,
+    )
+
+
+def remote_file(file: File, name: str) -> RemoteFile:
+    return RemoteFile(file.name, name, file.size_bytes, file.create_time)
 
 
 def _destination(answer: Mapping[str, Any], phase: Phase | None) -> Destination | None:
