@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from nono.datasets import DictBatch, open_source
 from nono.providers import Task, provider_named
 from nono.runs.contents import recipe
-from nono.runs.encoding import LineMaker, escape, splice
+from nono.runs.encoding import LineMaker, splice
+from nono.runs.lines import escape
 from nono.runs.problems import Problems
 from nono.runs.render import compile_prompt
 

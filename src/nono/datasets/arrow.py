@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.util import find_spec
 from typing import Any
 
 from nono.datasets.batches import ArrowBatch
@@ -18,6 +19,11 @@ ARROW_FILE = b"ARROW1"
 PARQUET = b"PAR1"
 # pandas keeps an index that is more than a row number in a column of this name.
 _INDEX = "__index_level_"
+
+
+@cache
+def have_arrow() -> bool:
+    return find_spec("pyarrow") is not None
 
 
 def pyarrow(what: str) -> Any:
@@ -49,15 +55,8 @@ class _ArrowSource(Source):
 
     def read(self) -> Iterator[ArrowBatch]:
         columns = list(self.columns)
-        first = 0
         with self._refusals():
-            for table in self._record_batches():
-                table = table.select(columns)
-                rows = max(1, min(BATCH_ROWS, BATCH_BYTES * table.num_rows // max(1, table.nbytes)))
-                for start in range(0, table.num_rows, rows):
-                    piece = table.slice(start, rows)
-                    yield ArrowBatch(first, piece.num_rows, piece)
-                    first += piece.num_rows
+            yield from batches_of(table.select(columns) for table in self._record_batches())
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -69,6 +68,18 @@ class _ArrowSource(Source):
             raise BadInput(
                 f"{self.name}: {said}", hint="the file is cut, damaged, or of another kind (--format names it)"
             ) from error
+
+
+def batches_of(tables: Iterable[Any], kind: str = "arrow") -> Iterator[ArrowBatch]:
+    """Record batches, cut into about equal pieces where they are large."""
+    first = 0
+    for table in tables:
+        pieces = max(1, round(max(table.num_rows / BATCH_ROWS, table.nbytes / BATCH_BYTES)))
+        rows = max(1, -(-table.num_rows // pieces))
+        for start in range(0, table.num_rows, rows):
+            piece = table.slice(start, rows)
+            yield ArrowBatch(first, piece.num_rows, piece, kind)
+            first += piece.num_rows
 
 
 class ParquetSource(_ArrowSource):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
+
+from nono.errors import InputError
 
 
 class _Missing:
@@ -26,7 +28,14 @@ MISSING: Final = _Missing()
 
 
 class Batch(Protocol):
-    """Rows `first` to `first + size` of a source."""
+    """Rows `first` to `first + size` of a source.
+
+    `kind` says what the values are: "text" where each is one, "arrow" where the Arrow schema says it, "json" where rows
+    may differ.
+    """
+
+    @property
+    def kind(self) -> str: ...
 
     @property
     def first(self) -> int: ...
@@ -58,6 +67,7 @@ class TextBatch:
     size: int
     names: tuple[str, ...]
     columns: Sequence[Sequence[str]]
+    kind: ClassVar[str] = "text"
 
     def column(self, name: str) -> Sequence[Any]:
         return self.columns[self.names.index(name)] if name in self.names else [MISSING] * self.size
@@ -78,6 +88,7 @@ class DictBatch:
     size: int
     values: list[dict[str, Any]]
     lines: list[bytes] | None = None
+    kind: ClassVar[str] = "json"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,19 +112,40 @@ class ArrowBatch:
     first: int
     size: int
     table: Any
+    kind: str = "arrow"
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.table.schema.names)
 
-    def column(self, name: str) -> list[Any]:
+    def array(self, name: str) -> Any:
+        """One column as an Arrow array, or None if there is none of this name."""
         index = self.table.schema.get_field_index(name)
-        values: list[Any] = [MISSING] * self.size if index < 0 else self.table.column(index).to_pylist()
-        return values
+        return None if index < 0 else self.table.column(index)
+
+    def column(self, name: str) -> list[Any]:
+        array = self.array(name)
+        return [MISSING] * self.size if array is None else self._values(name, array)
 
     def rows(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.table.to_pylist()
-        return rows
+        columns = [self._values(name, self.array(name)) for name in self.names]
+        return [dict(zip(self.names, values, strict=True)) for values in zip(*columns, strict=True)]
 
     def cut(self, start: int, stop: int) -> ArrowBatch:
-        return ArrowBatch(self.first + start, stop - start, self.table.slice(start, stop - start))
+        return ArrowBatch(self.first + start, stop - start, self.table.slice(start, stop - start), self.kind)
+
+    def _values(self, name: str, array: Any) -> list[Any]:
+        values: list[Any]
+        try:
+            values = array.to_pylist()
+        except UnicodeDecodeError:  # Arrow believes a file that says that its bytes are UTF-8
+            values = []
+            for value in array:
+                try:
+                    values.append(value.as_py())
+                except UnicodeDecodeError as error:
+                    raise InputError(
+                        f"row {self.first + len(values) + 1}: the text in column {name!r} is not UTF-8",
+                        hint="write the file again with valid texts, or with the column as bytes",
+                    ) from error
+        return values

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -16,9 +17,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nono.datasets.batches import TextBatch
+from nono.datasets.arrow import batches_of, have_arrow
+from nono.datasets.batches import ArrowBatch, TextBatch
 from nono.datasets.compression import open_bytes
 from nono.datasets.sources import BATCH_BYTES, BATCH_ROWS, BadInput, Source
+from nono.datasets.tables import NotPlain, read_tables
 
 _QUOTE_HINT = (
     'put a field with the delimiter, a quote or a line break into quotes, and double the quotes inside: "a ""b"""'
@@ -37,10 +40,32 @@ class CsvSource(Source):
         with self._reader() as (reader, _):
             return self._header(reader)
 
-    def read(self) -> Iterator[TextBatch]:
+    def read(self) -> Iterator[TextBatch | ArrowBatch]:
+        done = 0
+        # A small file is read before Arrow is imported.
+        if self.path.stat().st_size > BATCH_BYTES and have_arrow():
+            with suppress(NotPlain):
+                for batch in self._tables():
+                    yield batch
+                    done = batch.first + batch.size
+                return
+        yield from self._texts(done)
+
+    def _tables(self) -> Iterator[ArrowBatch]:
+        """The rows as Arrow batches. Raises NotPlain where only `csv` can tell what is meant, or what is wrong."""
+        with self._reader() as (reader, _):
+            names, lines = self._header(reader), reader.line_num
+        with open_bytes(self.path, self.name) as binary:
+            delimiter = self._delimiter or _delimiter(self.path, binary.readline().decode())
+            binary.seek(0)
+            yield from batches_of(read_tables(binary, names, delimiter, lines), "text")
+
+    def _texts(self, done: int) -> Iterator[TextBatch]:
+        """The rows after the first `done`."""
         with self._reader() as (reader, binary):
             names = self._header(reader)
-            first, take = 0, 256
+            deque(islice(filter(None, reader), done), maxlen=0)
+            first, take = done, 256
             while True:
                 before, line = binary.tell(), reader.line_num
                 rows = list(islice(reader, take))

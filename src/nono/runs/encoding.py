@@ -9,25 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import repeat
 from typing import Any
 
 import msgspec
 
-from nono.datasets.batches import MISSING, Batch
+from nono.datasets import MISSING, ArrowBatch, Batch
 from nono.errors import InputError
 from nono.jsonl import encode as encode_leniently
 from nono.providers import Provider, Task
 from nono.runs.contents import Recipe
+from nono.runs.lines import BYTES_PER_TOKEN, JoinedLines, Lines, SeparateLines, escape
 from nono.runs.problems import Problems
 from nono.runs.render import Slot, UnrenderedRow, as_text
+from nono.runs.splicing import join_lines, lack_visible, numbered, text_array
 
 _encode = msgspec.json.Encoder().encode
 # Nothing else may look like these.
 ID_MARK = "nono-id-7c1f0a52-mark"
 TEXT_MARK = "nono-text-3be94d18-mark"
-# A guess that serves until the provider tells: https://platform.openai.com/tokenizer says "about 4 characters".
-BYTES_PER_TOKEN = 4
+# What generated ids begin with.
+GENERATED = "r-"
 # A picture costs 85 to some 1,500 tokens, by model and size: https://platform.openai.com/docs/guides/images
 TOKENS_PER_IMAGE = 1_000
 
@@ -38,20 +41,6 @@ def encode(value: Any) -> bytes:
         return _encode(value)
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
         return encode_leniently(value)
-
-
-def escape(texts: Sequence[str]) -> list[bytes]:
-    """The insides of the JSON texts of `texts`, as bytes. Raises UnicodeEncodeError for a lone surrogate.
-
-    All are encoded in one go and cut apart at `","`. Inside a JSON text a quote has a backslash before it, so only
-    `\\","` can look like a border and be none (or be one, after a text that ends so): then each goes by itself.
-    """
-    if not texts:
-        return []
-    together = _encode(texts)
-    if b'\\","' in together:
-        return [_encode(text)[1:-1] for text in texts]
-    return together[2:-2].split(b'","')
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +67,16 @@ def splice(provider: Provider, task: Task) -> Splice | None:
     return Splice(before, between, after) if found else None
 
 
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """The encoded requests of a batch of rows.
+class Ids:
+    """The ids of a batch's rows: an Arrow array where the batch is one and has no row without an id, else texts."""
 
-    `keys` are equal for requests that ask the same; `tokens` are estimates; `inputs` counts the texts to embed in each
-    request, None where it is one each.
-    """
+    def __init__(self, texts: Sequence[str] | None, array: Any = None) -> None:
+        self.array = array
+        self._texts = texts
 
-    lines: Sequence[bytes]
-    keys: Sequence[bytes]
-    tokens: Sequence[int]
-    inputs: Sequence[int] | None = None
+    @cached_property
+    def texts(self) -> Sequence[str]:
+        return self._texts if self._texts is not None else self.array.to_pylist()
 
 
 class LineMaker:
@@ -107,29 +94,61 @@ class LineMaker:
         self._splice = splice(provider, task) if pieces is not None else None
         self._pieces = pieces or ()
 
-    def lines(self, batch: Batch, ids: Sequence[str], problems: Problems) -> Lines | None:
+    def lines(self, batch: Batch, ids: Ids, problems: Problems) -> Lines | None:
         """The lines of a batch, or None if a row has a problem; problems are added to `problems`."""
         if self._splice is not None:
+            if ids.array is not None and (joined := self._joined(batch, ids.array, self._splice)) is not None:
+                return joined
             try:
-                return self._spliced(batch, ids, self._splice)
+                return self._spliced(batch, ids.texts, self._splice)
             except (UnrenderedRow, InputError, UnicodeEncodeError):
                 pass  # the general way finds out which row it is
-        return self._one_by_one(batch, ids, problems)
+        return self._one_by_one(batch, ids.texts, problems)
 
-    def ids(self, batch: Batch, problems: Problems) -> Sequence[str]:
+    def ids(self, batch: Batch, problems: Problems) -> Ids:
         """The ids of a batch's rows; a row without one is a problem, and its id empty."""
         if self._id_column is None:
-            return [generated_id(row) for row in range(batch.first, batch.first + batch.size)]
+            if isinstance(batch, ArrowBatch):
+                return Ids(None, numbered(GENERATED, batch.first, batch.size))
+            return Ids([generated_id(row) for row in range(batch.first, batch.first + batch.size)])
+        if isinstance(batch, ArrowBatch) and (array := _whole_ids(batch, self._id_column)) is not None:
+            return Ids(None, array)
         values = batch.column(self._id_column)
         if set(map(type, values)) == {str} and all(values):
-            return values
+            return Ids(values)
         ids = []
         for row, value in enumerate(values, start=batch.first):
             text = "" if value is MISSING or value is None else as_text(value)
             if not text:
                 problems.add("no_id", f"there is no id in column {self._id_column!r}", row=row)
             ids.append(text)
-        return ids
+        return Ids(ids)
+
+    def _joined(self, batch: Batch, ids: Any, shared: Splice) -> Lines | None:
+        """The lines of an Arrow batch in one go, or None where rows have to be looked at."""
+        assert isinstance(batch, ArrowBatch)
+        columns, said, blank = [ids], [b""], True
+        for piece in self._pieces:
+            if isinstance(piece, Slot):
+                column = batch.array(piece.column)
+                texts = None if column is None or piece.filters else text_array(column)
+                if texts is None:
+                    return None
+                blank = blank and lack_visible(texts)
+                columns.append(texts)
+                said.append(b"")
+            else:
+                blank = blank and not piece.strip()
+                said[-1] += escape([piece])[0]
+        if blank:
+            return None
+        said[0] = shared.between + said[0]
+        said[-1] += shared.after + b"\n"
+        content = join_lines(columns, said, shared.before)
+        if content is None:
+            return None
+        around = (len(shared.before), len(shared.between), len(shared.after))
+        return JoinedLines(content, ids, around, (self._shared_tokens + 1) * BYTES_PER_TOKEN)
 
     def _spliced(self, batch: Batch, ids: Sequence[str], shared: Splice) -> Lines | None:
         columns: list[Any] = []
@@ -154,12 +173,11 @@ class LineMaker:
         lines = list(
             map(b"".join, zip(repeat(shared.before), escape(ids), repeat(shared.between), asked, repeat(shared.after)))
         )
-        fixed = self._shared_tokens + 1
-        tokens = [fixed + size // BYTES_PER_TOKEN for size in map(len, asked)]
-        return Lines(lines, asked, tokens)
+        fixed = (self._shared_tokens + 1) * BYTES_PER_TOKEN
+        return SeparateLines(lines, asked, [fixed + size for size in map(len, asked)])
 
     def _one_by_one(self, batch: Batch, ids: Sequence[str], problems: Problems) -> Lines | None:
-        lines, keys, tokens, inputs = [], [], [], []
+        lines, keys, weights, inputs = [], [], [], []
         before = problems.count
         for row, (custom_id, values) in enumerate(zip(ids, batch.rows(), strict=True), start=batch.first):
             try:
@@ -182,8 +200,8 @@ class LineMaker:
                 continue
             given = body.get("input")
             inputs.append(len(given) if isinstance(given, list) else 1)
-            tokens.append(_tokens_of_body(body) + 1)
-        return Lines(lines, keys, tokens, inputs) if problems.count == before else None
+            weights.append((_tokens_of_body(body) + 1) * BYTES_PER_TOKEN)
+        return SeparateLines(lines, keys, weights, inputs) if problems.count == before else None
 
     def _check_endpoint(self, values: Mapping[str, Any]) -> None:
         """A `Request` names its endpoint; a batch has one."""
@@ -200,7 +218,16 @@ _EMPTY_HINT = "leave rows without a text out, or let the template say something 
 
 def generated_id(row: int) -> str:
     """The id of a row where no column has ids."""
-    return f"r-{row}"
+    return f"{GENERATED}{row}"
+
+
+def _whole_ids(batch: ArrowBatch, name: str) -> Any | None:
+    """The ids in a column as Arrow texts, or None if there may be a row without one."""
+    from pyarrow import compute
+
+    column = batch.array(name)
+    texts = text_array(column) if column is not None and not column.null_count else None
+    return texts if texts is not None and compute.min(compute.binary_length(texts)).as_py() else None
 
 
 def _tokens_of_text(text: str) -> int:

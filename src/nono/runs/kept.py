@@ -7,8 +7,6 @@ a line each. Without pyarrow everything is JSON lines.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,16 +14,11 @@ from typing import Any
 import msgspec
 
 from nono.datasets import ArrowBatch, Batch, DictBatch, Source, TextBatch
-from nono.datasets.arrow import ArrowSource
+from nono.datasets.arrow import ArrowSource, have_arrow
 from nono.datasets.jsonrows import JsonLinesSource
 from nono.files import whole_file
 
 _encode_lines = msgspec.json.Encoder().encode_lines
-
-
-@cache
-def have_arrow() -> bool:
-    return find_spec("pyarrow") is not None
 
 
 def kept_rows(folder: Path, part_no: int) -> Source:
@@ -63,7 +56,7 @@ class RowKeeper:
 
         if self._writer is None:
             file = self._open.enter_context(whole_file(self._stem.with_suffix(".arrow"), mode=0o600))
-            options = ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+            options = ipc.IpcWriteOptions(use_threads=False)
             self._writer = self._open.enter_context(ipc.new_stream(file, table.schema, options=options))
         self._writer.write_batch(table)
 

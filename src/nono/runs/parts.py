@@ -18,8 +18,8 @@ import msgspec
 
 from nono.datasets import Batch
 from nono.files import whole_file
-from nono.runs.encoding import Lines
 from nono.runs.kept import RowKeeper, write_borrowed
+from nono.runs.lines import BYTES_PER_TOKEN, Lines, SeparateLines
 
 # Distinct repeated requests that dedupe remembers (some 200 bytes each); what repeats beyond them is sent again.
 REMEMBERED = 500_000
@@ -166,35 +166,49 @@ class _OpenPart:
         self._files = ExitStack()
         self._keeper = self._files.enter_context(RowKeeper(rows_into, no)) if rows_into else None
         self._shard: Any = None
-        self._rows = self._requests = self._bytes = self._inputs = self._tokens = 0
+        self._rows = self._requests = self._bytes = self._inputs = self._weight = 0
         # Index of a borrowed row -> part and index of the row whose answer it gets.
         self._borrowed: dict[int, tuple[int, int]] = {}
 
     def add(self, made: Lines, start: int, stop: int) -> int:
         """Take as many of the rows as fit, at least one if the part is empty; returns how many."""
-        count = self._room(made, start, stop)
-        if count == 0:
-            return 0
-        lines = made.lines[start : start + count]
+        if stop - start < made.count or not self._has_room(made):
+            stop = start + self._room(made, start, stop)
+            if start == stop:
+                return 0
+            made = _cut(made, start, stop)
         if self._shard_path is not None:
             if self._shard is None:
                 self._shard = self._files.enter_context(whole_file(self._shard_path, mode=0o600))
-            self._shard.write(b"\n".join(lines) + b"\n")
-        self._rows += count
-        self._requests += count
-        self._bytes += sum(map(len, lines)) + count
-        self._tokens += sum(made.tokens[start : start + count])
-        self._inputs += sum(made.inputs[start : start + count]) if made.inputs is not None else count
-        return count
+            self._shard.write(made.content)
+        self._rows += made.count
+        self._requests += made.count
+        self._bytes += len(made.content)
+        self._weight += made.weight
+        self._inputs += made.count if made.inputs is None else sum(made.inputs)
+        return made.count
+
+    def _has_room(self, made: Lines) -> bool:
+        """Whether all of a batch fits."""
+        limits = self._limits
+        inputs = made.count if made.inputs is None else sum(made.inputs)
+        return (
+            self._rows + made.count <= limits.rows
+            and self._requests + made.count <= limits.requests
+            and self._bytes + len(made.content) <= limits.file_bytes
+            and (limits.tokens is None or self._weight + made.weight <= limits.tokens * BYTES_PER_TOKEN)
+            and (limits.inputs is None or self._inputs + inputs <= limits.inputs)
+        )
 
     def _room(self, made: Lines, start: int, stop: int) -> int:
         limits = self._limits
         count = min(stop - start, limits.requests - self._requests, limits.rows - self._rows)
         taken = slice(start, start + count)
-        inputs = made.inputs if made.inputs is not None else [1] * len(made.lines)
+        inputs = made.inputs if made.inputs is not None else [1] * made.count
+        weight = None if limits.tokens is None else limits.tokens * BYTES_PER_TOKEN
         for sizes, used, limit in (
             ([len(line) + 1 for line in made.lines[taken]], self._bytes, limits.file_bytes),
-            (made.tokens[taken], self._tokens, limits.tokens),
+            (made.weights[taken], self._weight, weight),
             (inputs[taken], self._inputs, limits.inputs),
         ):
             if limit is not None and used + sum(sizes) > limit:
@@ -223,10 +237,16 @@ class _OpenPart:
             row_count=self._rows,
             requests=self._requests,
             file_bytes=self._bytes,
-            tokens=self._tokens,
+            tokens=self._weight // BYTES_PER_TOKEN,
             borrows_from=tuple(sorted({part for part, _ in self._borrowed.values()})),
         )
 
     def abandon(self) -> None:
         """Close without leaving a file behind."""
         self._files.__exit__(InterruptedError, InterruptedError(), None)
+
+
+def _cut(made: Lines, start: int, stop: int) -> Lines:
+    taken = slice(start, stop)
+    inputs = None if made.inputs is None else made.inputs[taken]
+    return SeparateLines(made.lines[taken], made.keys[taken], made.weights[taken], inputs)

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import msgspec
 
-from nono.datasets import MISSING, Batch, DictBatch, Source, TextBatch
+from nono.datasets import MISSING, Batch, Source
 from nono.errors import InputError
 from nono.facts import Facts
 from nono.providers import Provider, Task
 from nono.runs.contents import Recipe, recipe
 from nono.runs.duplicates import KeyHashes
-from nono.runs.encoding import LineMaker, Lines
+from nono.runs.encoding import Ids, LineMaker
+from nono.runs.lines import Lines
 from nono.runs.parts import PartLimits, PartWriter, PlannedPart
 from nono.runs.problems import Problems
 from nono.runs.render import as_text, compile_prompt, read_template
@@ -97,7 +98,7 @@ def plan(
             columns.see(batch)
             row_ids = maker.ids(batch, problems)
             if id_hashes is not None:
-                id_hashes.add(filter(None, row_ids))
+                id_hashes.add(filter(None, row_ids.texts))
             made = maker.lines(batch, row_ids, problems)
             if made is None:
                 continue
@@ -170,7 +171,7 @@ def _limits(facts: Facts, task: Task, rows_per_part: int, tokens_per_part: int |
 
 
 def _refuse_oversized(made: Lines, batch: Batch, limits: PartLimits, problems: Problems) -> None:
-    if max(map(len, made.lines), default=0) < limits.file_bytes:
+    if len(made.content) <= limits.file_bytes:
         return
     for row, line in enumerate(made.lines, start=batch.first):
         if len(line) >= limits.file_bytes:
@@ -187,7 +188,7 @@ def _asked_twice(source: Source, maker: LineMaker) -> frozenset[int]:
     """Hashes of the requests that several rows have in common; what is wrong with rows, the other pass tells."""
     hashes, unheard = KeyHashes(), Problems(source)
     for batch in source.batches():
-        made = maker.lines(batch, [""] * batch.size, unheard)
+        made = maker.lines(batch, Ids([""] * batch.size), unheard)
         if made is None:
             break
         hashes.add(made.keys)
@@ -223,8 +224,8 @@ class _Columns:
         self._kind: str | None = None
 
     def see(self, batch: Batch) -> None:
-        if not isinstance(batch, DictBatch):
-            self._kind = "text" if isinstance(batch, TextBatch) else "arrow"
+        if batch.kind != "json":
+            self._kind = batch.kind
             self._types = self._types or {name: set() for name in batch.names}
             return
         for name in batch.names:

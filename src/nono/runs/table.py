@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import msgspec
 
 from nono.datasets import ArrowBatch, Batch
+from nono.datasets.arrow import have_arrow
 from nono.files import whole_file
 from nono.jsonl import decode, split_lines
-from nono.runs.kept import have_arrow
 from nono.runs.plan import Column
 
 BEFORE = (Column("custom_id", "text"), Column("outcome", "text"), Column("answer", "text"))
