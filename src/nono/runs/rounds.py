@@ -248,7 +248,7 @@ def _write_shards(bench: Bench, wanted: dict[int, list[int]]) -> Iterator[_Shard
 
 def _lines(bench: Bench, wanted: dict[int, list[int]]) -> Iterator[tuple[int, bytes]]:
     """The request lines of the wanted rows with their part; borrowed rows have none of their own."""
-    reader = IdReader(bench.provider.id_key)
+    reader = IdReader(bench.provider.id_key, bench.provider.id_mark)
     for part_no, rows in wanted.items():
         ids = _ids(bench, part_no, rows)
         if not bench.plan.parts[part_no].requests:

@@ -62,7 +62,7 @@ def settle(
     source = kept_rows(rows, part.no)
     ids = _ids(source, id_column, part, borrowed)
     tally = Tally(part, price, max_attempts)
-    reader = IdReader(provider.id_key)
+    reader = IdReader(provider.id_key, provider.id_mark)
     joined = [join(one, ids, part.row_count, reader, provider.decode, tally.oddities) for one in attempts]
     settled = _Rows(task.kind, layout, shape, provider.decode, joined, tally, borrowed, id_column)
     path = part_path(results, part.no)
