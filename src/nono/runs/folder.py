@@ -63,6 +63,11 @@ class RunFolder:
     def answers(self, file_name: str) -> Path:
         return private_folder(self.path / "answers" / file_name)
 
+    def answer_files(self, file_name: str) -> list[Path]:
+        """What an attempt brought: successes first, as the provider's fetch names its files so that they sort."""
+        folder = self.path / "answers" / file_name
+        return sorted(file for file in folder.iterdir() if file.suffix != ".part") if folder.is_dir() else []
+
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
 

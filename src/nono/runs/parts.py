@@ -1,12 +1,13 @@
 """Parts as they are written: rows kept, requests put into a shard file, until one of the limits is reached.
 
-Rows that ask what an earlier row asked are borrowed: kept like all others, but their answer is the first one's.
+Rows that ask what an earlier row asked are borrowed: kept like all others, but their answer is the first one's. Rows
+whose request an earlier run has an answer to are reused: kept together with that answer.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -20,6 +21,7 @@ from nono.datasets import Batch
 from nono.files import whole_file
 from nono.runs.kept import RowKeeper, write_borrowed
 from nono.runs.lines import BYTES_PER_TOKEN, Lines, SeparateLines
+from nono.runs.reused import Lent, record, reused_path
 
 # Distinct repeated requests that dedupe remembers (some 200 bytes each); what repeats beyond them is sent again.
 REMEMBERED = 500_000
@@ -28,8 +30,9 @@ REMEMBERED = 500_000
 class PlannedPart(msgspec.Struct, frozen=True):
     """Rows `first_row` to `first_row + row_count`, and the shard with their requests.
 
-    `tokens` is an estimate of the input tokens. `requests` is 0 where every row is borrowed: then there is no shard
+    `tokens` is an estimate of the input tokens. `requests` is 0 where no row has one of its own: then there is no shard
     file. `borrows_from` are the parts whose results have to be there before this one's are complete (may name itself).
+    `reused` counts the rows with an answer of an earlier run.
     """
 
     no: int
@@ -39,6 +42,7 @@ class PlannedPart(msgspec.Struct, frozen=True):
     file_bytes: int
     tokens: int
     borrows_from: tuple[int, ...] = ()
+    reused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +60,22 @@ class PartLimits:
 class PartWriter:
     """Writes parts one after the other; removes them all if its block raises.
 
-    `twice` are the hashes of the requests that repeat.
+    `twice` are the hashes of the requests that repeat; `earlier` finds the answer of an earlier run to a request line.
     """
 
     def __init__(
-        self, limits: PartLimits, shards_into: Path | None, rows_into: Path | None, twice: frozenset[int]
+        self,
+        limits: PartLimits,
+        shards_into: Path | None,
+        rows_into: Path | None,
+        twice: frozenset[int],
+        earlier: Callable[[bytes], Lent | None] | None = None,
     ) -> None:
         self._limits = limits
         self._shards_into = shards_into
         self._rows_into = rows_into
         self._twice = twice
+        self._earlier = earlier
         self._first_rows: dict[bytes, int] = {}
         self._planned: list[PlannedPart] = []
         self._open: _OpenPart | None = None
@@ -88,13 +98,15 @@ class PartWriter:
     def add(self, batch: Batch, made: Lines) -> None:
         """Append a batch of rows, over as many parts as it takes."""
         kept = 0
-        for start, stop, first_row in self._stretches(batch, made):
+        for start, stop, origin in self._stretches(batch, made):
             while start < stop:
                 part = self._open or self._begin(batch.first + start)
-                if first_row is None:
+                if origin is None:
                     start += part.add(made, start, stop)
+                elif isinstance(origin, Lent):
+                    start += part.reuse(origin)
                 else:
-                    start += part.borrow(self._part_and_index(first_row))
+                    start += part.borrow(self._part_and_index(origin))
                 if start < stop:
                     part.keep(batch, kept, start)
                     kept = start
@@ -106,22 +118,30 @@ class PartWriter:
         self._close()
         return self._planned
 
-    def _stretches(self, batch: Batch, made: Lines) -> Iterator[tuple[int, int, int | None]]:
-        """Stretches of rows with requests of their own, and single borrowed rows with the row they borrow from."""
+    def _stretches(self, batch: Batch, made: Lines) -> Iterator[tuple[int, int, int | Lent | None]]:
+        """Stretches of rows with requests of their own, and single rows without one, with where their answer is."""
         start = 0
-        if self._twice:
-            for at, key in enumerate(made.keys):
-                if hash(key) not in self._twice:
-                    continue
-                first_row = self._first_row(key, batch.first + at)
-                if first_row is not None:
-                    if start < at:
-                        yield start, at, None
-                    yield at, at + 1, first_row
-                    self.borrowed += 1
-                    start = at + 1
+        for at, origin in self._reused_and_borrowed(batch, made):
+            if start < at:
+                yield start, at, None
+            yield at, at + 1, origin
+            start = at + 1
         if start < batch.size:
             yield start, batch.size, None
+
+    def _reused_and_borrowed(self, batch: Batch, made: Lines) -> Iterator[tuple[int, int | Lent]]:
+        """Rows with an earlier run's answer, and rows that will have an earlier row's, with that row."""
+        if self._earlier is None and not self._twice:
+            return
+        for at in range(batch.size):
+            lent = self._earlier(made.lines[at]) if self._earlier is not None else None
+            if lent is not None:
+                yield at, lent
+            elif self._twice and hash(made.keys[at]) in self._twice:
+                first_row = self._first_row(made.keys[at], batch.first + at)
+                if first_row is not None:
+                    yield at, first_row
+                    self.borrowed += 1
 
     def _first_row(self, key: bytes, row: int) -> int | None:
         """The earlier row with this request, or None if this is the first one."""
@@ -167,6 +187,8 @@ class _OpenPart:
         self._keeper = self._files.enter_context(RowKeeper(rows_into, no)) if rows_into else None
         self._shard: Any = None
         self._rows = self._requests = self._bytes = self._inputs = self._weight = 0
+        self._reused_file: Any = None
+        self._reused = 0
         # Index of a borrowed row -> part and index of the row whose answer it gets.
         self._borrowed: dict[int, tuple[int, int]] = {}
 
@@ -223,6 +245,19 @@ class _OpenPart:
         self._rows += 1
         return 1
 
+    def reuse(self, lent: Lent) -> int:
+        """Take one row with an answer of an earlier run; 0 if the part is full."""
+        if self._rows >= self._limits.rows:
+            return 0
+        if self._rows_into is not None:
+            if self._reused_file is None:
+                path = reused_path(self._rows_into, self.no)
+                self._reused_file = self._files.enter_context(whole_file(path, mode=0o600))
+            self._reused_file.write(record(self._rows, lent))
+        self._rows += 1
+        self._reused += 1
+        return 1
+
     def keep(self, batch: Batch, start: int, stop: int) -> None:
         if self._keeper is not None and start < stop:
             self._keeper.keep(batch if stop - start == batch.size else batch.cut(start, stop))
@@ -239,6 +274,7 @@ class _OpenPart:
             file_bytes=self._bytes,
             tokens=self._weight // BYTES_PER_TOKEN,
             borrows_from=tuple(sorted({part for part, _ in self._borrowed.values()})),
+            reused=self._reused,
         )
 
     def abandon(self) -> None:

@@ -4,13 +4,14 @@ A part is a stretch of rows whose results will be one file; its shard is the inp
 are written as they come, whole or not at all; nothing that grows with the data stays in memory.
 
 With `dedupe`, rows that ask the same share one request: the first row's. The others are `borrowed`: they are in no
-shard, and are settled with the answer of the first. Who asks twice is found in a pass of its own.
+shard, and are settled with the answer of the first. Who asks twice is found in a pass of its own. Rows that an earlier
+run has an answer to are in no shard either: the answer is kept with them.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,7 @@ from nono.runs.lines import Lines
 from nono.runs.parts import PartLimits, PartWriter, PlannedPart
 from nono.runs.problems import Problems
 from nono.runs.render import as_text, compile_prompt, read_template
+from nono.runs.reused import Lent
 
 # Where a provider names no limit of its own: what is settled at a time stays small, and a lost batch loses little.
 ROWS_PER_PART = 50_000
@@ -53,6 +55,11 @@ class Plan(msgspec.Struct, frozen=True):
         return sum(part.requests for part in self.parts)
 
     @property
+    def reused(self) -> int:
+        """How many rows have an answer of an earlier run."""
+        return sum(part.reused for part in self.parts)
+
+    @property
     def tokens(self) -> int:
         return sum(part.tokens for part in self.parts)
 
@@ -73,6 +80,7 @@ def plan(
     id_column: str | None = None,
     images: Sequence[str] = (),
     dedupe: bool = False,
+    earlier: Callable[[bytes], Lent | None] | None = None,
     shards_into: Path | None = None,
     rows_into: Path | None = None,
     rows_per_part: int = ROWS_PER_PART,
@@ -82,7 +90,8 @@ def plan(
 
     Without the two folders nothing is written: the plan is the same. `prompt` is a template, or `@path` of one; without
     one the content is a column (`contents.DEFAULT_COLUMNS`). `id_column` holds the requests' ids (default: a column
-    `custom_id`, or generated ones). What was written is removed when this raises.
+    `custom_id`, or generated ones). `earlier` finds an earlier run's answer to a request line. What was written is
+    removed when this raises.
 
     Raises PlanRefused with all problems that can be known (missing columns, duplicate ids, oversized rows, empty texts,
     a schema that the provider refuses); BadInput where the data cannot be read; InputError for a broken template.
@@ -93,7 +102,7 @@ def plan(
     twice = _asked_twice(source, maker) if dedupe else frozenset()
     id_hashes = KeyHashes() if ids is not None else None
     columns = _Columns()
-    with PartWriter(limits, shards_into, rows_into, twice) as parts:
+    with PartWriter(limits, shards_into, rows_into, twice, earlier) as parts:
         for batch in source.batches():
             columns.see(batch)
             row_ids = maker.ids(batch, problems)

@@ -143,9 +143,7 @@ def _answers(bench: Bench, attempt: AttemptRow, part_no: int) -> Answers:
     whole_part = shard.no == part_no and shard.requests == bench.plan.parts[part_no].requests
     requests = None if whole_part else bench.folder.shard_file(shard.no)
     unanswered, error = _reason(attempt)
-    folder = bench.folder.path / "answers" / bench.file_name(attempt, shard)
-    # Successes first: the provider's fetch names its files so that they sort that way.
-    files = sorted(file for file in folder.iterdir() if file.suffix != ".part") if folder.is_dir() else []
+    files = bench.folder.answer_files(bench.file_name(attempt, shard))
     return Answers(files, requests, attempt.batch_id, unanswered, error)
 
 

@@ -23,6 +23,7 @@ from nono.runs.kept import kept_rows, read_borrowed
 from nono.runs.parts import PlannedPart
 from nono.runs.plan import Column
 from nono.runs.render import as_text
+from nono.runs.reused import Lent, Reused
 from nono.runs.shape import Mismatch, Shape
 from nono.runs.table import EMBEDDING, Layout, json_text, open_part, part_path
 from nono.runs.tally import NOT_SENT, RANK, UNSAID, WAITS, PartSummary, Settled, Tally
@@ -46,6 +47,8 @@ def settle(
 ) -> PartSummary:
     """Write the results of a part into the folder `results`: one row per input row, in order, whole or not at all.
 
+    Rows with an answer of an earlier run (it is kept beside them) have that.
+
     `attempts` are all that had rows of the part, in the order of their making; those that have not ended are
     `pending`. `rows` is the folder of the kept rows, `columns` and `id_column` the plan's. Borrowed rows get the
     outcome of the row they borrow from, if its part is settled: parts that borrow are settled once more when all
@@ -60,11 +63,12 @@ def settle(
         read_borrowed(rows, part.no), part.no, results, [column.name for column in layout.result_columns]
     )
     source = kept_rows(rows, part.no)
-    ids = _ids(source, id_column, part, borrowed)
+    reused = Reused(rows, part.no, part.row_count)
+    ids = _ids(source, id_column, part, borrowed, reused)
     tally = Tally(part, price, max_attempts)
     reader = IdReader(provider.id_key, provider.id_mark)
     joined = [join(one, ids, part.row_count, reader, provider.decode, tally.oddities) for one in attempts]
-    settled = _Rows(task.kind, layout, shape, provider.decode, joined, tally, borrowed, id_column)
+    settled = _Rows(task.kind, layout, shape, provider.decode, joined, tally, borrowed, reused, id_column)
     path = part_path(results, part.no)
     try:
         with open_part(path, layout) as table:
@@ -73,13 +77,16 @@ def settle(
     finally:
         for one in joined:
             one.close()
+        reused.close()
     return tally.summary(path)
 
 
 _OTHER_COLUMNS: Mapping[str, tuple[Column, ...]] = {"embedding": (EMBEDDING,), "moderation": MODERATION_COLUMNS}
 
 
-def _ids(source: Source, id_column: str | None, part: PlannedPart, borrowed: Borrowed) -> dict[str, int]:
+def _ids(
+    source: Source, id_column: str | None, part: PlannedPart, borrowed: Borrowed, reused: Reused
+) -> dict[str, int]:
     """The ids of the rows that have a request of their own, and where these rows stand in the part."""
     if id_column is None:
         ids = {generated_id(part.first_row + row): row for row in range(part.row_count)}
@@ -88,8 +95,8 @@ def _ids(source: Source, id_column: str | None, part: PlannedPart, borrowed: Bor
         for batch in source.batches():
             for row, value in enumerate(batch.column(id_column), start=batch.first):
                 ids[as_text(value)] = row
-    if borrowed.rows:
-        ids = {custom_id: row for custom_id, row in ids.items() if row not in borrowed.rows}
+    if borrowed.rows or reused:
+        ids = {custom_id: row for custom_id, row in ids.items() if row not in borrowed.rows and row not in reused}
     return ids
 
 
@@ -105,6 +112,7 @@ class _Rows:
         joined: Sequence[JoinedAnswers],
         tally: Tally,
         borrowed: Borrowed,
+        reused: Reused,
         id_column: str | None,
     ) -> None:
         self._kind = kind
@@ -114,6 +122,7 @@ class _Rows:
         self._joined = joined
         self._tally = tally
         self._borrowed = borrowed
+        self._reused = reused
         self._id_column = id_column
         self._nothing = (None,) * len(layout.parsed)
 
@@ -137,7 +146,8 @@ class _Rows:
         return {name: list(column) for name, column in zip(names, zip(*lines, strict=True), strict=True)}
 
     def _values(self, row: int, custom_id: str) -> tuple[Any, ...]:
-        settled = self._best(row, custom_id)
+        lent = self._reused.answer(row)
+        settled = self._best(row, custom_id) if lent is None else self._reuse(lent, custom_id)
         result, error, usage = settled.result, settled.error, settled.usage
         cost = self._tally.enter(row, settled)
         return (
@@ -155,6 +165,16 @@ class _Rows:
             settled.attempts,
             settled.batch_id,
         )
+
+    def _reuse(self, lent: Lent, custom_id: str) -> Settled:
+        """An earlier run's answer: it is paid for, and no attempt of this run's."""
+        try:
+            settled = self._read(self._decode(lent.line), lent.batch_id)
+        except BadLine as error:  # it was read before it was kept
+            self._tally.oddities.note("corrupt", custom_id[:80], error.message)
+            return Settled(error=NOT_SENT, parsed=self._nothing)
+        settled.usage = NO_USAGE
+        return settled
 
     def _best(self, row: int, custom_id: str) -> Settled:
         """The best of what all attempts say about a row; tokens are paid for each of them."""

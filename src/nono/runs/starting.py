@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from nono.datasets import Source, open_source
 from nono.datasets.copies import endpoint_of
@@ -24,6 +27,9 @@ from nono.runs.plan import plan as cut
 from nono.runs.run import Run
 from nono.runs.spec import RunSpec, json_schema, provider_and_model, save_plan
 from nono.runs.workspace import Workspace, new_run_id
+
+if TYPE_CHECKING:
+    from nono.runs.earlier import EarlierAnswers
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 LOCAL_POLL_CAP_S = 2.0
@@ -45,6 +51,7 @@ class PlanReport:
             "rows": plan.rows,
             "requests": plan.requests,
             "borrowed": plan.borrowed,
+            "reused": plan.reused,
             "batches": sum(1 for part in plan.parts if part.requests),
             "bytes": plan.file_bytes,
             "warnings": list(plan.warnings),
@@ -107,14 +114,25 @@ def make_spec(
     return spec, provider
 
 
-def plan(source: Any, *, format: str | None = None, rows_per_part: int = ROWS_PER_PART, **words: Any) -> PlanReport:
+def plan(
+    source: Any,
+    *,
+    format: str | None = None,
+    home: str | os.PathLike[str] | None = None,
+    rows_per_part: int = ROWS_PER_PART,
+    reuse: bool | str | Sequence[str] = False,
+    **words: Any,
+) -> PlanReport:
     """What `run(source, **words)` would do: rows, batches, tokens, a range of cost. Reads the data; sends nothing.
 
     Raises PlanRefused with everything that is wrong with data, template or schema.
     """
     source, words = _asked_by(source, words)
     spec, provider = make_spec(**words)
-    planned = _cut(open_source(source, format=format), spec, provider, None, rows_per_part)
+    # No key is asked for: it is the address that tells whose answers earlier runs have.
+    there = replace(spec, base_url=provider.account(api_key="none", base_url=spec.base_url).base_url) if reuse else spec
+    with _earlier(home, there, provider, reuse) as earlier:
+        planned = _cut(open_source(source, format=format), spec, provider, None, rows_per_part, earlier)
     return PlanReport(planned, spec, cost.estimate(planned, spec.task, provider))
 
 
@@ -128,6 +146,7 @@ def run(
     home: str | os.PathLike[str] | None = None,
     api_key: str | None = None,
     new: bool = False,
+    reuse: bool | str | Sequence[str] = False,
     rows_per_part: int = ROWS_PER_PART,
     max_cost: float | None = None,
     max_attempts: int = 3,
@@ -146,6 +165,8 @@ def run(
 
     The same words over the same data find the same run again, finished or not, unless `new` is set: what was answered
     is not sent again; budget, attempts and the like are those of the last call. `max_cost` is a budget in US dollars.
+    With `reuse`, a row whose request an earlier run of the workspace has an answer to gets that answer, for nothing;
+    the name of a run, or several, limits it to these.
     Raises PlanRefused for what is wrong with data, template or schema, before anything is sent; MissingKey.
     """
     if provider_files not in ("delete", "keep"):
@@ -171,7 +192,8 @@ def run(
     run_id = new_run_id()
     folder = workspace.folder(run_id)
     try:
-        planned = _cut(data, spec, provider, folder, rows_per_part)
+        with _earlier(home, spec, provider, reuse) as earlier:
+            planned = _cut(data, spec, provider, folder, rows_per_part, earlier)
         spec.save(folder)
         save_plan(planned, folder)
         known = _enter(workspace, run_id, name, fingerprint, account.fingerprint(), planned, spec, provider, new=new)
@@ -274,8 +296,27 @@ def _for_address(settings: Settings, base_url: str) -> Settings:
     return replace(settings, poll_cap_s=min(settings.poll_cap_s, LOCAL_POLL_CAP_S))
 
 
-def _cut(source: Source, spec: RunSpec, provider: Provider, folder: RunFolder | None, rows_per_part: int) -> Plan:
-    return cut(
+def _earlier(
+    home: str | os.PathLike[str] | None, spec: RunSpec, provider: Provider, reuse: bool | str | Sequence[str]
+) -> AbstractContextManager[EarlierAnswers | None]:
+    """The answers of earlier runs that may be reused: of none, of all, or of those that are named."""
+    if not reuse:
+        return nullcontext()
+    from nono.runs.earlier import earlier_answers
+
+    names = () if reuse is True else (reuse,) if isinstance(reuse, str) else tuple(reuse)
+    return earlier_answers(Workspace(home), spec, provider, names)
+
+
+def _cut(
+    source: Source,
+    spec: RunSpec,
+    provider: Provider,
+    folder: RunFolder | None,
+    rows_per_part: int,
+    earlier: EarlierAnswers | None = None,
+) -> Plan:
+    planned = cut(
         source,
         spec.task,
         provider,
@@ -283,11 +324,14 @@ def _cut(source: Source, spec: RunSpec, provider: Provider, folder: RunFolder | 
         id_column=spec.id_column,
         images=spec.images,
         dedupe=spec.sends_once,
+        earlier=earlier.find if earlier is not None else None,
         shards_into=folder.shards if folder else None,
         rows_into=folder.rows if folder else None,
         rows_per_part=rows_per_part,
         tokens_per_part=spec.settings.max_enqueued_tokens,
     )
+    notes = earlier.notes if earlier is not None else ()
+    return msgspec.structs.replace(planned, warnings=(*planned.warnings, *notes)) if notes else planned
 
 
 def _enter(
@@ -323,6 +367,7 @@ def _enter(
             created_at=now,
             max_cost_usd=spec.settings.max_cost_usd,
             max_attempts=spec.settings.max_attempts,
+            reused=planned.reused,
         )
         for part in planned.parts:
             work.insert_part(run_id, part.no, part.first_row, part.row_count)

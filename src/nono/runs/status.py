@@ -23,7 +23,8 @@ WORDS: dict[str, frozenset[AttemptState]] = {
 @dataclass(frozen=True, slots=True)
 class RunStatus:
     """One moment of a run. Rows: `succeeded` and `failed` have their outcome, `left` have not; `running_done` are
-    answered at the provider and not fetched yet. `batches` counts attempts in words. Instants are ms since 1970."""
+    answered at the provider and not fetched yet; `reused` have an answer of an earlier run. `batches` counts attempts
+    in words. Instants are ms since 1970."""
 
     id: str
     name: str | None
@@ -36,6 +37,7 @@ class RunStatus:
     failed: int
     left: int
     running_done: int
+    reused: int
     batches: dict[str, int]
     oldest_batch_at: int | None
     first_deadline_at: int | None
@@ -76,6 +78,7 @@ def read_status(ledger: Ledger, run_id: str) -> RunStatus:
         failed=failed,
         left=totals.row_count - totals.succeeded - failed,
         running_done=progress.done_requests,
+        reused=run.reused,
         batches={word: count for word, count in batches.items() if count},
         oldest_batch_at=progress.oldest_created_at,
         first_deadline_at=progress.first_expires_at,

@@ -36,7 +36,8 @@ from nono.runs.ledger.states import AttemptState, RunState
 
 R = TypeVar("R")
 
-VERSION = 1
+# `upgrade_<n>` in queries.sql leads from version n to the next.
+VERSION = 2
 
 
 class LedgerError(NonoError):
@@ -112,8 +113,8 @@ class Ledger:
         try:
             # Another process may have made the tables while this one waited for the lock.
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                for statement in _split(schema()):
+            if version < VERSION:
+                for statement in _way_up(version):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {VERSION}")
             self._db.execute("COMMIT")
@@ -275,8 +276,8 @@ class Transaction:
         if row is None or row[0] != self._epoch:
             raise Superseded(f"another process has taken over run {self._run_id}")
 
-    def insert_run(self, **values: Any) -> None:
-        self._do("insert_run", **values)
+    def insert_run(self, *, reused: int = 0, **values: Any) -> None:
+        self._do("insert_run", reused=reused, **values)
 
     def delete_run(self, run_id: str) -> None:
         self._do("delete_run", id=run_id)
@@ -393,6 +394,14 @@ def _row(kind: type[R], row: sqlite3.Row) -> R:
 def _like(text: str) -> str:
     """`text` as the beginning of a LIKE pattern that matches nothing but itself; empty matches no id."""
     return text if re.fullmatch(r"[A-Za-z0-9-]+", text) else "\0"
+
+
+def _way_up(version: int) -> Iterator[str]:
+    """The statements that make a ledger of some version one of this version; of nothing, too (0)."""
+    if version == 0:
+        yield from _split(schema())
+    else:
+        yield from (_statements()[f"upgrade_{older}"] for older in range(version, VERSION))
 
 
 def _split(script: str) -> Iterator[str]:

@@ -1,7 +1,13 @@
+-- name: upgrade_1
+-- From version 1 to 2: which rows have answers of earlier runs was not a question then.
+ALTER TABLE runs ADD COLUMN reused INTEGER NOT NULL DEFAULT 0;
+
 -- name: insert_run
 -- A planned run; its parts and shards follow in the same transaction.
-INSERT INTO runs (id, name, fingerprint, provider, model, endpoint, account, state, created_at, max_cost_usd, max_attempts)
-VALUES (:id, :name, :fingerprint, :provider, :model, :endpoint, :account, 'running', :created_at, :max_cost_usd, :max_attempts);
+INSERT INTO runs
+    (id, name, fingerprint, provider, model, endpoint, account, state, created_at, max_cost_usd, max_attempts, reused)
+VALUES (:id, :name, :fingerprint, :provider, :model, :endpoint, :account, 'running', :created_at, :max_cost_usd,
+    :max_attempts, :reused);
 
 -- name: run_by_id
 SELECT * FROM runs WHERE id = :id;

@@ -26,6 +26,7 @@ class RunRow:
     owner: str | None
     epoch: int
     lease_until: int
+    reused: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ CREATE TABLE runs (
     owner         TEXT,
     epoch         INTEGER NOT NULL DEFAULT 0,
     lease_until   INTEGER NOT NULL DEFAULT 0,
+    -- Rows with an answer of an earlier run: nothing is sent for them.
+    reused        INTEGER NOT NULL DEFAULT 0,
     CONSTRAINT a_stopped_run_says_why CHECK (state <> 'stopped' OR reason IS NOT NULL),
     CONSTRAINT ended_at_iff_over CHECK ((ended_at IS NOT NULL) = (state IN ('finished', 'cancelled')))
 ) STRICT;
