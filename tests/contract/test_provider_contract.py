@@ -6,14 +6,14 @@ import asyncio
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nono import jsonl
-from nono.errors import AnswerLost, InputError, MissingKey, NonoError, NotSent
+from nono.errors import AnswerLost, InputError, MissingKey, NonoError, NotSent, SettingsError
 from nono.exchange import Call, Reply, adrive, drive
 from nono.jsonl import BadLine
 from nono.model import Outcome, Phase
@@ -27,6 +27,10 @@ def said(value: Any, status: int = 200) -> Reply:
 
 def openai_batch(state: str, **more: Any) -> dict[str, Any]:
     return {"id": "batch_1", "object": "batch", "endpoint": "/v1/chat/completions", "status": state, **more}
+
+
+def vertex_job(state: str, **more: Any) -> dict[str, Any]:
+    return {"name": "projects/p/locations/global/batchPredictionJobs/1", "state": state, **more}
 
 
 def gemini_batch(state: str, **metadata: Any) -> dict[str, Any]:
@@ -47,6 +51,9 @@ class Row:
     succeeded: bytes
     refused: bytes
     refusal: Mapping[str, Any]
+    # The provider's own options, and whether another key is another account.
+    options: Mapping[str, str] = field(default_factory=dict)
+    key_is_account: bool = True
 
 
 ROWS = {
@@ -99,6 +106,37 @@ ROWS = {
         refused=b'{"key":"q-1","error":{"code":3,"message":"no","status":"INVALID_ARGUMENT"}}',
         refusal={"error": {"code": 400, "message": "no", "status": "INVALID_ARGUMENT"}},
     ),
+    "vertex": Row(
+        model="gemini-2.5-flash",
+        key_names=("GOOGLE_CLOUD_PROJECT", "NONO_VERTEX_BUCKET"),
+        states={
+            "JOB_STATE_QUEUED": Phase.PENDING,
+            "JOB_STATE_RUNNING": Phase.RUNNING,
+            "JOB_STATE_SUCCEEDED": Phase.SUCCEEDED,
+            "JOB_STATE_PARTIALLY_SUCCEEDED": Phase.PARTIAL,
+            "JOB_STATE_FAILED": Phase.FAILED,
+            "JOB_STATE_EXPIRED": Phase.EXPIRED,
+            "JOB_STATE_CANCELLED": Phase.CANCELLED,
+            "JOB_STATE_NEVER_HEARD_OF": Phase.UNKNOWN,
+        },
+        batch=vertex_job,
+        page=lambda jobs, more: {"batchPredictionJobs": jobs} | ({"nextPageToken": "next"} if more else {}),
+        file_id="gs://bucket/nono-1.jsonl",
+        tagged=lambda tag: vertex_job("JOB_STATE_PENDING", displayName=tag),
+        succeeded=(
+            b'{"status":"","processed_time":"2026-11-22T18:13:16.826+00:00","request":{"contents":[{"parts":[{"text":'
+            b'"hi"}],"role":"user"}]},"response":{"candidates":[{"content":{"parts":[{"text":"fine"}],"role":"model"},'
+            b'"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":2},'
+            b'"modelVersion":"m"},"key":"id:q-1"}'
+        ),
+        refused=(
+            b'{"status":"Bad Request: {\\"error\\": {\\"code\\": 400, \\"message\\": \\"no\\", '
+            b'\\"status\\": \\"INVALID_ARGUMENT\\"}}","request":{},"key":"id:q-1"}'
+        ),
+        refusal={"error": {"code": 404, "message": "no", "status": "NOT_FOUND"}},
+        options={"project": "p", "location": "global", "bucket": "gs://bucket"},
+        key_is_account=False,
+    ),
 }
 
 
@@ -113,8 +151,8 @@ def row(named: str) -> Row:
 
 
 @pytest.fixture
-def provider(named: str) -> Provider:
-    return provider_named(named)
+def provider(named: str, row: Row) -> Provider:
+    return provider_named(named).at(options=row.options)
 
 
 @pytest.fixture
@@ -167,21 +205,25 @@ def test_a_provider_has_every_part_with_the_engines_parameters(provider: Provide
             assert [each for each in theirs if each in wanted] == wanted, name
 
 
-def test_no_key_is_an_error_that_names_the_variable(
-    provider: Provider, row: Row, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_key_is_an_error_that_names_the_variable(named: str, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in row.key_names:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(MissingKey) as caught:
-        provider.account()
+        provider_named(named).at().account()
     assert any(name in str(caught.value) for name in row.key_names)
 
 
-def test_an_account_shows_no_key_and_its_fingerprint_gives_none_away(provider: Provider) -> None:
+def test_an_option_that_a_provider_does_not_have_is_refused_with_those_it_has(provider: Provider) -> None:
+    with pytest.raises(SettingsError, match="has no option 'colour'") as caught:
+        provider.at(options={"colour": "red"})
+    assert all(name in str(caught.value.hint) for name in provider.options)
+
+
+def test_an_account_shows_no_key_and_its_fingerprint_gives_none_away(provider: Provider, row: Row) -> None:
     account = provider.account(api_key="canary-4711", base_url="http://127.0.0.1:9")
     other = provider.account(api_key="canary-4712", base_url="http://127.0.0.1:9")
     assert "canary" not in repr(account) + account.fingerprint()
-    assert account.fingerprint() != other.fingerprint()
+    assert (account.fingerprint() != other.fingerprint()) is row.key_is_account
 
 
 def test_a_request_line_carries_its_id_exactly_once(provider: Provider, task: Task) -> None:

@@ -20,7 +20,7 @@ from nono.runs.workspace import Workspace
 from nono.server.app import LocalServer
 from nono.transport import Sender
 
-MODELS = {"openai": "openai/gpt-4o-mini", "gemini": "gemini/gemini-2.5-flash"}
+MODELS = {"openai": "openai/gpt-4o-mini", "gemini": "gemini/gemini-2.5-flash", "vertex": "vertex/gemini-2.5-flash"}
 
 
 @pytest.fixture(params=list(MODELS))
@@ -29,7 +29,7 @@ def provider(request: pytest.FixtureRequest) -> str:
 
 
 def base_url(server: LocalServer, provider: str) -> str:
-    return {"openai": server.openai_base_url, "gemini": server.gemini_base_url}[provider]
+    return {"openai": server.openai_base_url, "gemini": server.gemini_base_url, "vertex": server.url}[provider]
 
 
 def start(provider: str, server: LocalServer, home: Path, through: Callable[[Send], Send] | None = None) -> Run:
@@ -53,7 +53,8 @@ def start(provider: str, server: LocalServer, home: Path, through: Callable[[Sen
 
 
 def is_create(call: Call) -> bool:
-    return call.method == "POST" and (call.path == "/batches" or call.path.endswith(":batchGenerateContent"))
+    creates = ("/batches", ":batchGenerateContent", "/batchPredictionJobs")
+    return call.method == "POST" and call.path.endswith(creates)
 
 
 def faulty(fault: Callable[[Call, Send], Reply]) -> Callable[[Send], Send]:

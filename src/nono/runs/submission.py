@@ -172,7 +172,7 @@ def _is_somebody_elses(error: NonoError) -> bool:
 
 def names_a_missing_file(message: str) -> bool:
     text = message.lower()
-    return "file" in text and any(sign in text for sign in ("cannot find", "not found", "no such", "not exist"))
+    return ("file" in text or "object" in text) and any(sign in text for sign in ("cannot find", "not found", "no such", "not exist"))
 
 
 def _unclear(bench: Bench, attempt: AttemptRow, error: NonoError) -> None:
