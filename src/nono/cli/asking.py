@@ -50,11 +50,23 @@ def asking_options(function: F) -> F:
     return function
 
 
+def reuse_options(function: F) -> F:
+    """Add the options that say which earlier runs may answer."""
+    all_runs = click.option(
+        "--reuse", is_flag=True, help="Rows that an earlier run has answered get that answer, and are not sent."
+    )
+    some_runs = click.option(
+        "--reuse-from", multiple=True, metavar="RUN", help="The same, from this run only. May be repeated."
+    )
+    return all_runs(some_runs(function))
+
+
 def words(given: dict[str, Any]) -> dict[str, Any]:
     """The options as the words of `nono.run` and `nono.plan`; texts in files are read here."""
     extra = dict(_param(text) for text in given.pop("params"))
     schema = given.pop("schema")
     system = given.pop("system")
+    all_runs, some_runs = given.pop("reuse", False), given.pop("reuse_from", ())
     named = {
         "id": given.pop("id_column"),
         "format": given.pop("format_"),
@@ -62,6 +74,7 @@ def words(given: dict[str, Any]) -> dict[str, Any]:
         "schema": _schema(schema) if schema else None,
         "system": _text(system) if system else None,
         "extra_body": extra or None,
+        "reuse": list(some_runs) or all_runs,
     }
     return given | named
 

@@ -168,11 +168,13 @@ def cost(run: str | None, as_json: bool) -> None:
                 "output_tokens": found.output_tokens,
                 "cost_usd": found.cost_usd,
                 "committed_usd": found.committed_usd,
+                "reused": found.reused,
             }
         )
     if as_json:
         click.echo(json.dumps(rows))
         return
-    _table(rows, {"run": "run", "model": "model", "input_tokens": "in", "output_tokens": "out", "cost_usd": "spent $"})
+    columns = {"run": "run", "model": "model", "input_tokens": "in", "output_tokens": "out", "cost_usd": "spent $"}
+    _table(rows, columns | {"reused": "rows reused"})
     if run is None and rows:
         click.echo(f"total ${sum(row['cost_usd'] or 0.0 for row in rows):.4f}", err=True)

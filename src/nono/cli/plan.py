@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nono.cli.asking import asking_options, words
+from nono.cli.asking import asking_options, reuse_options, words
 from nono.cli.choices import json_option
 
 
@@ -35,6 +35,7 @@ def check(as_json: bool, **given: Any) -> None:
 
 @click.command()
 @asking_options
+@reuse_options
 @json_option
 def plan(as_json: bool, **given: Any) -> None:
     """Rows, batches, tokens, a range of cost and the limits; nothing is sent.
@@ -56,6 +57,8 @@ def plan(as_json: bool, **given: Any) -> None:
     click.echo(
         f"requests  {found['requests']:,}" + (f" ({found['borrowed']:,} rows share one)" if found["borrowed"] else "")
     )
+    if found["reused"]:
+        click.echo(f"reused    {found['reused']:,} of {found['rows']:,} rows have answers from earlier runs")
     click.echo(f"batches   {found['batches']:,}, {found['bytes']:,} bytes")
     click.echo(report.estimate.sentence())
     for warning in found["warnings"]:

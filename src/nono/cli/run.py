@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from nono.cli.asking import asking_options, words
+from nono.cli.asking import asking_options, reuse_options, words
 from nono.cli.choices import confirm, env_file_option, json_option, quiet_option, read_env_file, yes_option
 
 
 @click.command()
 @asking_options
+@reuse_options
 @click.option(
     "-o", "--output", help="Write the results here when the run is over: .jsonl, .csv, .parquet, .arrow, or -."
 )
@@ -68,6 +69,8 @@ def command(
     if not quiet:
         word = "found again" if known else "planned"
         click.echo(f"run {run.id} is {word}: {status.rows:,} rows for {status.model}", err=True)
+        if status.reused:
+            click.echo(f"{status.reused:,} of {status.rows:,} rows have answers from earlier runs", err=True)
     if quiet and detach:
         click.echo(run.id)
     if status.over:
