@@ -36,6 +36,13 @@ _OPTIONS = (
     ),
     click.option("--base-url", help="Where the API is, if not at the provider's address."),
     click.option(
+        "--option",
+        "options",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="An option of the provider: project, location, bucket of vertex; completion_window of openai.",
+    ),
+    click.option(
         "--format", "format_", help="The input's format, where its name does not tell: csv, jsonl, parquet, …"
     ),
     click.option("--dedupe/--no-dedupe", default=None, help="Send identical requests once. Default: at temperature 0."),
@@ -64,6 +71,7 @@ def reuse_options(function: F) -> F:
 def words(given: dict[str, Any]) -> dict[str, Any]:
     """The options as the words of `nono.run` and `nono.plan`; texts in files are read here."""
     extra = dict(_param(text) for text in given.pop("params"))
+    options = dict(_option(text) for text in given.pop("options"))
     schema = given.pop("schema")
     system = given.pop("system")
     all_runs, some_runs = given.pop("reuse", False), given.pop("reuse_from", ())
@@ -74,6 +82,7 @@ def words(given: dict[str, Any]) -> dict[str, Any]:
         "schema": _schema(schema) if schema else None,
         "system": _text(system) if system else None,
         "extra_body": extra or None,
+        "options": options or None,
         "reuse": list(some_runs) or all_runs,
     }
     return given | named
@@ -87,6 +96,13 @@ def _param(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SettingsError(f"--option {text!r} is not NAME=VALUE", hint="for example --option bucket=gs://b/folder")
+    return name, value
 
 
 def _text(given: str) -> str:
