@@ -21,6 +21,13 @@ from nono.cli.choices import confirm, env_file_option, json_option, quiet_option
 @click.option("--name", help="What to call the run.")
 @click.option("--max-cost", type=float, help="A budget in US dollars; the run stops before a batch would pass it.")
 @click.option("--max-attempts", type=int, default=3, show_default=True, help="How often a row is sent at most.")
+@click.option(
+    "--reask",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="How often an answer that does not fit the schema is sent back with what is wrong with it.",
+)
 @click.option("--max-batches", type=int, default=50, show_default=True, help="Batches at the provider at a time.")
 @click.option(
     "--provider-files",

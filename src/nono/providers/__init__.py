@@ -78,6 +78,10 @@ class Provider(Protocol):
         """The line of an input file, before encoding; `custom_id` stands in it exactly once."""
         ...
 
+    def reasked_line(self, line: Mapping[str, Any], *, answer: str, message: str) -> dict[str, Any]:
+        """The line of a `chat` request with the model's answer and a further message of the user behind its own."""
+        ...
+
     def lint_schema(self, schema: Mapping[str, Any]) -> list[str]:
         """What the service would refuse in a schema, one sentence with its place each; empty if nothing."""
         ...

@@ -54,6 +54,8 @@ class Settings:
 
     max_batches: int = 50
     max_attempts: int = 3
+    # How often an answer that does not fit the schema is sent back with what is wrong with it.
+    reask: int = 0
     max_cost_usd: float | None = None
     max_enqueued_tokens: int | None = None
     provider_files: str = "delete"

@@ -22,10 +22,13 @@ from nono.runs.joining import Answers, IdReader
 from nono.runs.kept import kept_rows
 from nono.runs.ledger import AttemptRow, AttemptState
 from nono.runs.ledger.states import FINAL
+from nono.runs.reasking import misfits, reasked
 from nono.runs.render import as_text
 from nono.runs.settle import PartSummary, settle
 from nono.runs.shards import add_shard
+from nono.runs.splicing import BYTES_PER_TOKEN
 from nono.runs.submission import names_a_missing_file
+from nono.runs.table import part_path
 
 # An attempt in one of these can add nothing more to its part.
 DECIDED = FINAL | {AttemptState.FETCHED, AttemptState.VERIFIED}
@@ -75,7 +78,8 @@ def plan_next_round(bench: Bench, *, rows: Collection[int] | None = None) -> int
     """Make shards of the rows that may still get an answer; returns how many rows.
 
     Without `rows`: what is retryable in parts that have not had `max_attempts` rounds. With `rows` (a person's wish):
-    these, whatever they ended as, as long as they have no answer.
+    these, whatever they ended as, as long as they have no answer. Either way, rows whose answer did not fit the schema
+    are sent with it and with what is wrong, as often as the run's settings say.
     """
     wanted: dict[int, list[int]] = {}
     rounds = _rounds(bench)
@@ -85,7 +89,7 @@ def plan_next_round(bench: Bench, *, rows: Collection[int] | None = None) -> int
         if rows is not None:
             mine = [row for row in rows if part.first_row <= row < part.first_row + part.row_count]
         elif rounds.get(part.no, 0) < bench.settings.max_attempts:
-            mine = list((bench.summaries.get(part.no) or _settle(bench, part.no)).retryable)
+            mine = list(_summary(bench, part.no).retryable)
         else:
             mine = []
         if mine:
@@ -119,6 +123,10 @@ def _is_decided(bench: Bench, part_no: int) -> bool:
     return all(attempt.state in DECIDED for attempt in bench.ledger.attempts_of_part(bench.run.id, part_no))
 
 
+def _summary(bench: Bench, part_no: int) -> PartSummary:
+    return bench.summaries.get(part_no) or _settle(bench, part_no)
+
+
 def _settle(bench: Bench, part_no: int) -> PartSummary:
     plan = bench.plan
     attempts = bench.ledger.attempts_of_part(bench.run.id, part_no)
@@ -132,6 +140,7 @@ def _settle(bench: Bench, part_no: int) -> PartSummary:
         rows=bench.folder.rows,
         results=bench.folder.results,
         price=bench.price,
+        reask=bench.settings.reask,
     )
     bench.summaries[part_no] = summary
     return summary
@@ -219,9 +228,9 @@ def _write_shards(bench: Bench, wanted: dict[int, list[int]]) -> Iterator[_Shard
     next_no = bench.ledger.next_shard_no(bench.run.id)
     shard: _Shard | None = None
     with ExitStack() as files:
-        for part_no, line in _lines(bench, wanted):
+        for part_no, line, added in _lines(bench, wanted):
             part = bench.plan.parts[part_no]
-            tokens = part.tokens / max(1, part.requests)
+            tokens = part.tokens / max(1, part.requests) + added / BYTES_PER_TOKEN
             full = shard is not None and (
                 shard.requests == most_requests
                 or shard.file_bytes + len(line) > most_bytes
@@ -244,17 +253,26 @@ def _write_shards(bench: Bench, wanted: dict[int, list[int]]) -> Iterator[_Shard
         yield shard
 
 
-def _lines(bench: Bench, wanted: dict[int, list[int]]) -> Iterator[tuple[int, bytes]]:
-    """The request lines of the wanted rows with their part; borrowed rows have none of their own."""
+def _lines(bench: Bench, wanted: dict[int, list[int]]) -> Iterator[tuple[int, bytes, int]]:
+    """The request lines of the wanted rows, each with its part and with how many bytes longer it is than at first.
+
+    Borrowed rows have none of their own.
+    """
     reader = IdReader(bench.provider.id_key, bench.provider.id_mark)
     for part_no, rows in wanted.items():
-        ids = _ids(bench, part_no, rows)
-        if not bench.plan.parts[part_no].requests:
+        part = bench.plan.parts[part_no]
+        if not part.requests:
             continue
+        ids = _ids(bench, part_no, rows)
+        again = set(_summary(bench, part_no).reasked).intersection(rows) if bench.settings.reask else ()
+        wrong = misfits(part_path(bench.folder.results, part_no), part.first_row, again)
         with bench.folder.shard_file(part_no).open("rb") as file:
             for line in split_lines(file):
-                if reader.read(line) in ids:
-                    yield part_no, line + b"\n"
+                custom_id = reader.read(line)
+                if custom_id in ids:
+                    misfit = wrong.get(custom_id)
+                    asked = reasked(line, misfit, bench.provider) if misfit else line
+                    yield part_no, asked + b"\n", len(asked) - len(line)
 
 
 def _ids(bench: Bench, part_no: int, rows: list[int]) -> set[str]:

@@ -29,6 +29,9 @@ from nono.runs.table import EMBEDDING, Layout, json_text, open_part, part_path
 from nono.runs.tally import NOT_SENT, RANK, UNSAID, WAITS, PartSummary, Settled, Tally
 
 SCHEMA_MISMATCH = "schema_mismatch"
+# Ends of answers that an error message would not mend: cut off at the limit of tokens, refused, filtered. The first
+# three are Chat Completions', Responses' and Gemini's words for the same.
+BEYOND_REASKING = frozenset({"length", "max_output_tokens", "max_tokens", "refusal", "content_filter"})
 MODERATION_COLUMNS = (Column("flagged", "bool"), Column("categories", "json"), Column("category_scores", "json"))
 
 
@@ -44,6 +47,7 @@ def settle(
     results: Path,
     price: Price | None = None,
     max_attempts: int | None = None,
+    reask: int = 0,
 ) -> PartSummary:
     """Write the results of a part into the folder `results`: one row per input row, in order, whole or not at all.
 
@@ -52,7 +56,8 @@ def settle(
     `attempts` are all that had rows of the part, in the order of their making; those that have not ended are
     `pending`. `rows` is the folder of the kept rows, `columns` and `id_column` the plan's. Borrowed rows get the
     outcome of the row they borrow from, if its part is settled: parts that borrow are settled once more when all
-    others are. Rows that were tried `max_attempts` times are not `retryable` any more.
+    others are. Rows that were tried `max_attempts` times are not `retryable` any more. A row whose answers did not fit
+    the schema is asked again up to `reask` times, with the answer and what is wrong with it.
 
     Nothing that stands in an answer file makes this raise.
     """
@@ -68,7 +73,7 @@ def settle(
     tally = Tally(part, price, max_attempts)
     reader = IdReader(provider.id_key, provider.id_mark)
     joined = [join(one, ids, part.row_count, reader, provider.decode, tally.oddities) for one in attempts]
-    settled = _Rows(task.kind, layout, shape, provider.decode, joined, tally, borrowed, reused, id_column)
+    settled = _Rows(task.kind, layout, shape, provider.decode, joined, tally, borrowed, reused, id_column, reask)
     path = part_path(results, part.no)
     try:
         with open_part(path, layout) as table:
@@ -114,6 +119,7 @@ class _Rows:
         borrowed: Borrowed,
         reused: Reused,
         id_column: str | None,
+        reask: int,
     ) -> None:
         self._kind = kind
         self._layout = layout
@@ -124,6 +130,7 @@ class _Rows:
         self._borrowed = borrowed
         self._reused = reused
         self._id_column = id_column
+        self._reask = reask
         self._nothing = (None,) * len(layout.parsed)
 
     def columns(self, batch: Batch, first_row: int) -> Mapping[str, list[Any]]:
@@ -178,8 +185,8 @@ class _Rows:
 
     def _best(self, row: int, custom_id: str) -> Settled:
         """The best of what all attempts say about a row; tokens are paid for each of them."""
-        best = Settled(parsed=self._nothing)
-        attempts, usage = 0, NO_USAGE
+        best = last = Settled(parsed=self._nothing)
+        attempts, misfits, usage = 0, 0, NO_USAGE
         for joined in self._joined:
             if not joined.asked(row):
                 continue
@@ -187,18 +194,23 @@ class _Rows:
                 best.pending = True
                 continue
             attempts += 1
-            one = self._one(joined, row, custom_id)
+            one = last = self._one(joined, row, custom_id)
             if one.usage is not NO_USAGE:
                 usage = one.usage if usage is NO_USAGE else usage + one.usage
-            # Of equal failures the last one tells most; of answers the first one stays.
-            if RANK[one.outcome] < RANK[best.outcome] or (
-                one.outcome is best.outcome and one.outcome is not Outcome.SUCCEEDED
-            ):
+            # Of answers the first one stays; of equal failures the last one tells most.
+            if one.outcome is Outcome.SUCCEEDED:
+                better = best.outcome is not Outcome.SUCCEEDED
+            else:
+                misfits += _is_misfit(one)
+                better = best.outcome is not Outcome.SUCCEEDED and _rank(one) <= _rank(best)
+            if better:
                 one.pending = best.pending
                 best = one
         best.attempts, best.usage = attempts, usage
-        if best.outcome is not Outcome.SUCCEEDED and best.error is None:
-            best.error = UNSAID[best.outcome] if attempts else NOT_SENT
+        if best.outcome is not Outcome.SUCCEEDED:
+            best.last = last.error or (UNSAID[last.outcome] if attempts else NOT_SENT)
+            best.error = best.error or (UNSAID[best.outcome] if attempts else NOT_SENT)
+            best.reask = 0 < misfits <= self._reask and _can_be_mended(best) and (last is best or best.last.retryable)
         return best
 
     def _one(self, joined: JoinedAnswers, row: int, custom_id: str) -> Settled:
@@ -252,6 +264,25 @@ class _Rows:
         error = RequestError(lent["error_code"], lent["error_message"] or "") if lent["error_code"] else None
         self._tally.enter_borrowed(row, lent["outcome"], error)
         return tuple(({**lent, **own})[name] for name in names)
+
+
+def _is_misfit(settled: Settled) -> bool:
+    return settled.error is not None and settled.error.code == SCHEMA_MISMATCH
+
+
+def _can_be_mended(settled: Settled) -> bool:
+    """Whether an answer that does not fit came to its own end."""
+    ended = settled.result.finish_reason if settled.result else None
+    return (ended or "").lower() not in BEYOND_REASKING
+
+
+def _rank(settled: Settled) -> float:
+    """The smaller, the more it tells about a row: an answer that does not fit more than none; that an answer was lost
+    (and may have been paid for) as much as a refusal, and more than that the request never ran."""
+    if _is_misfit(settled):
+        return RANK[Outcome.ERRORED] - 0.5
+    lost = settled.outcome is Outcome.MISSING and settled.error is not None and not settled.error.retryable
+    return RANK[Outcome.ERRORED if lost else settled.outcome]
 
 
 def _moderation(body: Any) -> tuple[Any, ...]:

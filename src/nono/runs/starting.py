@@ -152,6 +152,7 @@ def run(
     max_attempts: int = 3,
     max_batches: int = 50,
     provider_files: str = "delete",
+    reask: int = 0,
     **words: Any,
 ) -> Run:
     """Plan a run over a data set; `wait` on it sends it and brings the answers.
@@ -165,6 +166,7 @@ def run(
 
     The same words over the same data find the same run again, finished or not, unless `new` is set: what was answered
     is not sent again; budget, attempts and the like are those of the last call. `max_cost` is a budget in US dollars.
+    `reask`: how often an answer that does not fit `schema` is sent back with what is wrong with it.
     With `reuse`, a row whose request an earlier run of the workspace has an answer to gets that answer, for nothing;
     the name of a run, or several, limits it to these.
     Raises PlanRefused for what is wrong with data, template or schema, before anything is sent; MissingKey.
@@ -177,6 +179,7 @@ def run(
         max_attempts=max_attempts,
         max_batches=max_batches,
         provider_files=provider_files,
+        reask=_reask(reask, words.get("schema")),
     )
     source, words = _asked_by(source, words)
     spec, provider = make_spec(model=model, prompt=prompt, settings=settings, **words)
@@ -276,6 +279,14 @@ def adopt(
         folder.remove()
         raise
     return adopted
+
+
+def _reask(times: int, schema: Any) -> int:
+    if isinstance(times, bool) or not isinstance(times, int) or times < 0:
+        raise InputError(f"reask is {times!r}", hint="how often an answer is sent back: a whole number from 0")
+    if times and schema is None:
+        raise InputError("reask without a schema: no answer would ever be wrong", hint="give a schema, or leave it out")
+    return times
 
 
 def _asked_by(source: Any, words: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -35,7 +35,8 @@ class ErrorCount(msgspec.Struct, frozen=True):
 class PartSummary(msgspec.Struct, frozen=True):
     """What became of a part's rows. `outcomes` has all five; they add up to the part's rows.
 
-    `retryable` are rows (counted from the data set's first) that have no answer and may get one in another batch.
+    `retryable` are rows (counted from the data set's first) that have no answer and may get one in another batch;
+    those of them that are `reasked` get their last answer and what is wrong with it along.
     `borrowed_missing` counts rows that wait for the answer of a row in another part. `stops_run` is an error after
     which no other request will fare better. `cost_usd` is None where the price is not known.
     """
@@ -46,6 +47,7 @@ class PartSummary(msgspec.Struct, frozen=True):
     usage: Usage
     cost_usd: float | None
     retryable: tuple[int, ...] = ()
+    reasked: tuple[int, ...] = ()
     errors: tuple[ErrorCount, ...] = ()
     oddities: Oddities = msgspec.field(default_factory=Oddities)
     borrowed_missing: int = 0
@@ -64,7 +66,9 @@ WAITS = RequestError("waits", "the same request of another row is not settled ye
 
 
 class Settled(msgspec.Struct, gc=False):
-    """A row's best outcome so far."""
+    """A row's best outcome so far. What it ends as is the best that was said of it; whether it is asked again, the last
+    attempt says (`last`, for a row without an answer). `reask`: with its answer and what is wrong with it.
+    """
 
     outcome: Outcome = Outcome.MISSING
     result: Result | None = None
@@ -75,6 +79,8 @@ class Settled(msgspec.Struct, gc=False):
     attempts: int = 0
     usage: Usage = NO_USAGE
     pending: bool = False
+    last: RequestError | None = None
+    reask: bool = False
 
 
 class Tally:
@@ -89,6 +95,7 @@ class Tally:
         self._input = self._output = self._cached = self._reasoning = 0
         self._cost_usd = 0.0
         self._retryable: list[int] = []
+        self._reasked: list[int] = []
         self._errors: dict[str, ErrorCount] = {}
         self._borrowed_missing = 0
         self._stops_run: RequestError | None = None
@@ -104,10 +111,13 @@ class Tally:
         if error is not None:
             self._count(error, row)
             given_up = self._max_attempts is not None and settled.attempts >= self._max_attempts
-            if error.retryable and not settled.pending and not given_up:
+            last = settled.last or error
+            if (last.retryable or settled.reask) and not settled.pending and not given_up:
                 self._retryable.append(self._part.first_row + row)
-            if error.stops_run:
-                self._stops_run = error
+                if settled.reask:
+                    self._reasked.append(self._part.first_row + row)
+            if last.stops_run:
+                self._stops_run = last
         usage = settled.usage
         if usage is NO_USAGE:
             return 0.0 if self._price is not None else None
@@ -143,6 +153,7 @@ class Tally:
             usage=Usage(self._input, self._output, self._cached, self._reasoning),
             cost_usd=None if self._price is None else self._cost_usd,
             retryable=tuple(self._retryable),
+            reasked=tuple(self._reasked),
             errors=tuple(sorted(self._errors.values(), key=lambda one: -one.count)),
             oddities=self.oddities,
             borrowed_missing=self._borrowed_missing,

@@ -43,6 +43,9 @@ class GeminiProvider:
         check_request(body, translate.endpoint_for(task))
         return {"key": custom_id, "request": body}
 
+    def reasked_line(self, line: Mapping[str, Any], *, answer: str, message: str) -> dict[str, Any]:
+        return {**line, "request": translate.with_turns(line["request"], answer, message)}
+
     def lint_schema(self, schema: Mapping[str, Any]) -> list[str]:
         return lint.lint_schema(schema)
 

@@ -44,6 +44,14 @@ def request_body(task: Task, content: Any) -> dict[str, Any]:
     return merged(body, _camel_names(task.extra_body)) if task.extra_body else body
 
 
+def with_turns(request: Mapping[str, Any], answer: str, message: str) -> dict[str, Any]:
+    """A request whose conversation goes on: the model's answer, where it gave one, and the user's next message."""
+    # A content without a role is the user's; between turns the service wants it said.
+    before = [{"role": "user", **content} for content in request.get("contents") or ()]
+    answered = [{"role": "model", "parts": [{"text": answer}]}] if answer else []
+    return {**request, "contents": [*before, *answered, {"role": "user", "parts": [{"text": message}]}]}
+
+
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Both, object by object; where they meet, `over` wins."""
     result = dict(base)

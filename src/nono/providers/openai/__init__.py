@@ -81,6 +81,9 @@ class OpenAIProvider:
     def request_line(self, custom_id: str, task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
         return bodies.request_line(custom_id, self._service.spelled(self.endpoint_for(task)), body)
 
+    def reasked_line(self, line: Mapping[str, Any], *, answer: str, message: str) -> dict[str, Any]:
+        return {**line, "body": bodies.with_turns(line["url"], line["body"], answer, message)}
+
     def lint_schema(self, schema: Mapping[str, Any]) -> list[str]:
         return lint.lint(lint.complete(schema))
 

@@ -134,7 +134,12 @@ _FAMILIES = {
 
 def family_of(endpoint: str) -> Family | None:
     """The family of an endpoint, or None for one that nono builds nothing for."""
-    return _FAMILIES.get(re.sub(r"^/(?:v\d+\w*/)?", "", endpoint))
+    return _FAMILIES.get(_last_words(endpoint))
+
+
+def _last_words(endpoint: str) -> str:
+    """An endpoint without the version in front."""
+    return re.sub(r"^/(?:v\d+\w*/)?", "", endpoint)
 
 
 def build_body(
@@ -157,6 +162,24 @@ def build_body(
 def request_line(custom_id: str, endpoint: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """One line of an input file, before encoding. https://platform.openai.com/docs/api-reference/batch/request-input"""
     return {"custom_id": custom_id, "method": "POST", "url": endpoint, "body": dict(body)}
+
+
+# Where the conversation stands in a body, by the endpoint's last words.
+_CONVERSATIONS = {"chat/completions": "messages", "responses": "input"}
+
+
+def with_turns(endpoint: str, body: Mapping[str, Any], answer: str, message: str) -> dict[str, Any]:
+    """A body whose conversation goes on: the model's answer, where it gave one, and the user's next message.
+
+    Raises InputError for an endpoint without conversations.
+    """
+    field = _CONVERSATIONS.get(_last_words(endpoint))
+    if field is None:
+        raise InputError(f"{endpoint} has no conversation that could go on", hint=f"use {CHAT} or {RESPONSES}")
+    given = body.get(field)
+    before = [{"role": "user", "content": given}] if isinstance(given, str) else list(given or ())
+    answered = [{"role": "assistant", "content": answer}] if answer else []
+    return {**body, field: [*before, *answered, {"role": "user", "content": message}]}
 
 
 def new_id(kind: str) -> str:

@@ -76,6 +76,9 @@ class VertexProvider:
             raise InputError(f"Vertex AI would not import this request: {problem}", hint=rows.HINT)
         return line
 
+    def reasked_line(self, line: Mapping[str, Any], *, answer: str, message: str) -> dict[str, Any]:
+        return {**line, "request": translate.with_turns(line["request"], answer, message)}
+
     def lint_schema(self, schema: Mapping[str, Any]) -> list[str]:
         found = lint.lint_schema(schema)
         problem = None if found else rows.import_problem(rows.importable_schema(schema))
