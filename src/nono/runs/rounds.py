@@ -22,11 +22,11 @@ from nono.runs.joining import Answers, IdReader
 from nono.runs.kept import kept_rows
 from nono.runs.ledger import AttemptRow, AttemptState
 from nono.runs.ledger.states import FINAL
+from nono.runs.lines import BYTES_PER_TOKEN
 from nono.runs.reasking import misfits, reasked
 from nono.runs.render import as_text
 from nono.runs.settle import PartSummary, settle
 from nono.runs.shards import add_shard
-from nono.runs.splicing import BYTES_PER_TOKEN
 from nono.runs.submission import names_a_missing_file
 from nono.runs.table import part_path
 
