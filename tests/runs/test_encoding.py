@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nono.datasets import DictBatch, open_source
+from nono.datasets import ArrowBatch, DictBatch, open_source
+from nono.errors import InputError
 from nono.providers import Task, provider_named
 from nono.runs.contents import recipe
 from nono.runs.encoding import LineMaker, splice
-from nono.runs.lines import escape
+from nono.runs.lines import JoinedLines, SeparateLines, escape
 from nono.runs.problems import Problems
 from nono.runs.render import compile_prompt
 
@@ -33,13 +36,16 @@ TASKS = {
 }
 
 
-def _lines(provider: str, task: Task, template: str | None, rows: list[dict[str, Any]]) -> list[bytes]:
-    source = open_source([{"text": "x"}])
-    problems = Problems(source)
+def _maker(provider: str, task: Task, template: str | None, columns: list[str]) -> tuple[LineMaker, Problems]:
+    problems = Problems(open_source([{"text": "x"}]))
     prompt = compile_prompt(template) if template is not None else None
-    columns = list(rows[0])
-    cooked = recipe(task.kind, prompt, (), columns, "id" if "id" in columns else None, Path())
-    maker = LineMaker(provider_named(provider), task, cooked, "id" if "id" in columns else None)
+    id_column = "id" if "id" in columns else None
+    cooked = recipe(task.kind, prompt, (), columns, id_column, Path())
+    return LineMaker(provider_named(provider), task, cooked, id_column), problems
+
+
+def _lines(provider: str, task: Task, template: str | None, rows: list[dict[str, Any]]) -> list[bytes]:
+    maker, problems = _maker(provider, task, template, list(rows[0]))
     batch = DictBatch(0, len(rows), rows)
     made = maker.lines(batch, maker.ids(batch, problems), problems)
     assert made is not None, problems.told
@@ -112,3 +118,76 @@ def test_pictures_travel_as_urls_or_inside(tmp_path: Path) -> None:
         [asked, inside, inside],
         [asked],
     ]
+
+
+_COLUMNS = st.one_of(
+    *(
+        st.lists(st.one_of(kind, st.none()), min_size=3, max_size=3)
+        for kind in (_TEXTS, st.integers(0, 9), st.booleans())
+    )
+)
+
+
+@pytest.mark.parametrize("provider", ["openai", "gemini"])
+@settings(deadline=None)
+@given(data=st.data())
+def test_arrow_columns_give_the_lines_that_encoding_gives(provider: str, data: st.DataObject) -> None:
+    ids = data.draw(st.lists(_TEXTS.filter(bool), min_size=3, max_size=3))
+    one, other = data.draw(_COLUMNS), data.draw(_COLUMNS)
+    table = pa.record_batch({"id": ids, "a": pa.array(one), "b": pa.array(other)})
+    maker, problems = _maker(provider, TASKS["chat"], '<{{ a }}"{{ b }}>', list(table.schema.names))
+    # A slice, as large batches are read: its arrays do not begin where their buffers do.
+    batch = ArrowBatch(0, 2, table.slice(1, 2))
+    made = maker.lines(batch, maker.ids(batch, problems), problems)
+    rows = DictBatch(0, 2, batch.rows())
+    expected = maker.lines(rows, maker.ids(rows, problems), problems)
+    assert isinstance(made, JoinedLines) and isinstance(expected, SeparateLines)
+    assert made.content == expected.content
+    assert (made.count, made.weight) == (2, expected.weight)
+    assert (made.lines, made.keys, made.weights) == (expected.lines, expected.keys, expected.weights)
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        (pa.array([1.5]), "1.5"),
+        (pa.array([date(2026, 1, 2)]), "2026-01-02"),
+        (pa.array([[1, 2]]), "[1,2]"),
+        (pa.array(["x"]).dictionary_encode(), "x"),
+        (pa.array(["x"], pa.large_string()), "x"),
+        (pa.array([True]), "true"),
+        (pa.array([None], pa.int64()), ""),
+    ],
+)
+def test_a_column_of_any_type_stands_in_a_prompt_as_its_value_does(column: Any, text: str) -> None:
+    maker, problems = _maker("openai", TASKS["chat"], "<{{ a }}>", ["a"])
+    batch = ArrowBatch(0, 1, pa.record_batch({"a": column}))
+    made = maker.lines(batch, maker.ids(batch, problems), problems)
+    assert made is not None
+    assert json.loads(made.lines[0])["body"]["messages"][-1]["content"] == f"<{text}>"
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\u2003", None])
+def test_a_text_without_anything_to_see_in_an_arrow_column_is_a_problem_of_its_row(text: str | None) -> None:
+    maker, problems = _maker("openai", TASKS["chat"], "{{ a }}", ["a"])
+    batch = ArrowBatch(0, 2, pa.record_batch({"a": pa.array(["é", text])}))
+    assert maker.lines(batch, maker.ids(batch, problems), problems) is None
+    assert [problem.kind for problem in problems.told] == ["empty_text"]
+
+
+def test_a_text_that_is_not_utf_8_is_refused_with_its_row() -> None:
+    raw = pa.array([b"x", b"\xff"], pa.binary())
+    column = pa.Array.from_buffers(pa.string(), 2, raw.buffers())
+    maker, problems = _maker("openai", TASKS["chat"], "{{ a }}", ["a"])
+    batch = ArrowBatch(7, 2, pa.record_batch({"a": column}))
+    with pytest.raises(InputError, match="row 9: the text in column 'a' is not UTF-8"):
+        maker.lines(batch, maker.ids(batch, problems), problems)
+
+
+def test_a_template_with_more_columns_than_marks_is_rendered_all_the_same() -> None:
+    names = [f"c{number}" for number in range(20)]
+    maker, problems = _maker("openai", TASKS["chat"], " ".join(f"{{{{ {name} }}}}" for name in names), names)
+    batch = ArrowBatch(0, 1, pa.record_batch({name: pa.array([name]) for name in names}))
+    made = maker.lines(batch, maker.ids(batch, problems), problems)
+    assert made is not None
+    assert json.loads(made.lines[0])["body"]["messages"][-1]["content"] == " ".join(names)

@@ -2,6 +2,8 @@
 
 The answer are hashes, not keys: equal keys have equal hashes, and different keys nearly always different ones. Whoever
 asks has to look at the keys again; there are few that matter.
+
+Keys that ascend, shorter ones first, as counters do, need no hash: none of them can repeat.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from bisect import bisect_left
 from collections.abc import Hashable, Iterable
 from itertools import compress, islice, pairwise
 from operator import eq
+from typing import Any
 
 # Hashes sorted in memory at a time (8 bytes in the run, some 40 while they are sorted).
 RUN = 1 << 18
@@ -72,3 +75,22 @@ class KeyHashes:
 
 def _neighbours(ordered: list[int]) -> frozenset[int]:
     return frozenset(compress(ordered, map(eq, ordered, islice(ordered, 1, None))))
+
+
+def ascend(texts: Any, last: str | None) -> bool:
+    """Whether every text of an Arrow array is greater than the one before it, the first one than `last`."""
+    from pyarrow import compute
+
+    if last is not None and _order(texts[0].as_py()) <= _order(last):
+        return False
+    lengths = compute.binary_length(texts)
+    longer = compute.greater(lengths[1:], lengths[:-1])
+    equal = compute.equal(lengths[1:], lengths[:-1])
+    greater = compute.greater(texts[1:], texts[:-1])
+    every: bool = compute.all(compute.or_(longer, compute.and_(equal, greater)), min_count=0).as_py()
+    return every
+
+
+def _order(text: str) -> tuple[int, bytes]:
+    encoded = text.encode()
+    return len(encoded), encoded

@@ -21,7 +21,7 @@ from nono.errors import InputError
 from nono.facts import Facts
 from nono.providers import Provider, Task
 from nono.runs.contents import Recipe, recipe
-from nono.runs.duplicates import KeyHashes
+from nono.runs.duplicates import KeyHashes, ascend
 from nono.runs.encoding import Ids, LineMaker
 from nono.runs.lines import Lines
 from nono.runs.parts import PartLimits, PartWriter, PlannedPart
@@ -100,23 +100,23 @@ def plan(
     maker, ids = _prepare(source, task, provider, prompt, id_column, images, problems)
     limits = _limits(provider.facts, task, rows_per_part, tokens_per_part)
     twice = _asked_twice(source, maker) if dedupe else frozenset()
-    id_hashes = KeyHashes() if ids is not None else None
+    repeated = _RepeatedIds(source, maker) if ids is not None else None
     columns = _Columns()
     with PartWriter(limits, shards_into, rows_into, twice, earlier) as parts:
         for batch in source.batches():
             columns.see(batch)
             row_ids = maker.ids(batch, problems)
-            if id_hashes is not None:
-                id_hashes.add(filter(None, row_ids.texts))
+            if repeated is not None:
+                repeated.see(batch, row_ids)
             made = maker.lines(batch, row_ids, problems)
             if made is None:
                 continue
             _refuse_oversized(made, batch, limits, problems)
             if not problems.count:
                 parts.add(batch, made)
-        if id_hashes is not None:
+        if repeated is not None:
             assert ids is not None
-            _refuse_duplicates(source, ids, id_hashes.repeated(), problems)
+            _refuse_duplicates(source, ids, repeated.hashes(), problems)
         problems.refuse()
         planned = parts.finish()
     if not planned:
@@ -223,6 +223,32 @@ def _refuse_duplicates(source: Source, column: str, suspects: frozenset[int], pr
                     row=row,
                     hint="make the ids unique, or leave them out: without an id column they are generated",
                 )
+
+
+class _RepeatedIds:
+    """Ids that seem to occur twice. Hashes are made from the first batch on that is out of order."""
+
+    def __init__(self, source: Source, maker: LineMaker) -> None:
+        self._source = source
+        self._maker = maker
+        self._last: str | None = None
+        self._found: KeyHashes | None = None
+
+    def see(self, batch: Batch, ids: Ids) -> None:
+        if self._found is None and ids.array is not None and ascend(ids.array, self._last):
+            self._last = ids.array[-1].as_py()
+            return
+        if self._found is None:
+            self._found = KeyHashes()
+            unheard = Problems(self._source)
+            for earlier in self._source.batches() if batch.first else ():
+                if earlier.first >= batch.first:
+                    break
+                self._found.add(filter(None, self._maker.ids(earlier, unheard).texts))
+        self._found.add(filter(None, ids.texts))
+
+    def hashes(self) -> frozenset[int]:
+        return self._found.repeated() if self._found is not None else frozenset()
 
 
 class _Columns:

@@ -29,7 +29,7 @@ def text_array(column: Any) -> Any | None:
     if types.is_dictionary(column.type):
         column = column.dictionary_decode()
     is_text = types.is_string(column.type) or types.is_large_string(column.type) or types.is_string_view(column.type)
-    if not (is_text or types.is_integer(column.type) or types.is_boolean(column.type)):
+    if not (is_text or any(alike(column.type) for alike in (types.is_integer, types.is_boolean, types.is_null))):
         return None
     try:
         texts = column if types.is_string(column.type) else column.cast(pa.string())
