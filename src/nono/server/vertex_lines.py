@@ -5,6 +5,7 @@ An answer line is the request's line with `status`, `processed_time` and, where 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from nono.server.records import Batch
 from nono.server.store import Store
 from nono.server.vertex_wire import FACTS
 
+_NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,15})?([eE][+-]?\d{1,2})?")
 _WORDS = {400: "Bad Request", 403: "Forbidden", 404: "Not Found", 429: "Too Many Requests", 500: "Internal"}
 
 
@@ -61,15 +63,27 @@ def answer_line(batch: Batch, line: bytes, ask: Ask, store: Store, now_ns: int) 
     """Ask for one request's answer and write its line."""
     value = decode_json(line)
     status, answer = answer_request(GENERATE, value["request"], str(batch.model), ask, store)
-    row = {**value, "processed_time": rfc3339(now_ns)}
+    row = {**_imported(value), "processed_time": rfc3339(now_ns)}
     if status != 200:
         return Answer(False, _written({"status": _failure(status, answer["message"]), **row}))
     return Answer(True, _written({"status": "", **row, "response": answer}), usage_of(answer))
 
 
 def unanswered_line(line: bytes, now_ns: int) -> bytes:
-    row = {**decode_json(line), "processed_time": rfc3339(now_ns)}
+    row = {**_imported(decode_json(line)), "processed_time": rfc3339(now_ns)}
     return _written({"status": _failure(500, "The request was not processed."), **row})
+
+
+def _imported(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as it comes out of the importer of tables: a text beside the request that looks like a number is one."""
+    return {name: _number(value) for name, value in row.items()}
+
+
+def _number(value: Any) -> Any:
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+        return value
+    number = float(value)
+    return int(number) if number.is_integer() else number
 
 
 def _failure(status: int, message: str) -> str:

@@ -104,11 +104,10 @@ def account_of(settings: Settings, token: str | None, environment: Mapping[str, 
     environment = os.environ if environment is None else environment
     text = token or environment.get(TOKEN_VARIABLE) or (_LOCAL_TOKEN if is_local(settings.base_url) else "")
     project, quota = settings.project, None
-    settings.refuse_missing(project or "found with the credentials")
     key: Secret
-    if text:
-        key = _token(text)
+    if text or not settings.bucket:
         settings.refuse_missing(project)
+        key = _token(text)
     else:
         credentials, found = search()
         project, key = project or found, AccessToken(scoped(credentials))
