@@ -36,6 +36,7 @@ PROVIDER = provider_named("openai")
 TASK = Task("chat", "gpt-4o-mini", system="You are a careful reader.", parameters={"temperature": 0})
 PROMPT = "What does the writer feel? {{ text }}\nAnswer in one word."
 PROMPT_BYTES = 500
+ROW_GROUP = 50_000
 ANSWER_WORDS = "The writer is content with the picture, less so with the sound. " * 4
 
 
@@ -46,15 +47,19 @@ def make_data(folder: Path, rows: int, texts: Path | None) -> None:
             said = [row["text"] for row in csv.DictReader(file)]
     else:
         said = [f"the picture is fine, the sound of number {number} could be better" for number in range(997)]
-    said = [(text + " ") * (PROMPT_BYTES // (len(text) + 1) + 1) for text in said]
-    with (folder / "in.csv").open("w", encoding="utf-8", newline="") as file:
+    said = [((text + " ") * (PROMPT_BYTES // (len(text) + 1) + 1))[:PROMPT_BYTES] for text in said]
+    schema = pa.schema([("id", pa.string()), ("text", pa.string())])
+    with (
+        (folder / "in.csv").open("w", encoding="utf-8", newline="") as file,
+        pq.ParquetWriter(folder / "in.parquet", schema) as parquet,
+    ):
         writer = csv.writer(file)
-        writer.writerow(["id", "text"])
-        for number in range(rows):
-            writer.writerow([f"q-{number}", said[number % len(said)][:PROMPT_BYTES]])
-    with (folder / "in.csv").open(encoding="utf-8", newline="") as file:
-        columns = list(csv.DictReader(file))
-    pq.write_table(pa.Table.from_pylist(columns), folder / "in.parquet", row_group_size=50_000)
+        writer.writerow(schema.names)
+        for first in range(0, rows, ROW_GROUP):
+            numbers = range(first, min(first + ROW_GROUP, rows))
+            columns = [[f"q-{number}" for number in numbers], [said[number % len(said)] for number in numbers]]
+            writer.writerows(zip(*columns, strict=True))
+            parquet.write_table(pa.Table.from_arrays([pa.array(column) for column in columns], schema=schema))
 
 
 def prepare(folder: Path, rows: int, texts: Path | None = None) -> None:

@@ -1,0 +1,169 @@
+"""Measures jobs: every way in a process of its own, the ways in turns, so that no way has the machine's good moment.
+
+    python -m benchmarks.measuring MODULE JOB WAY FOLDER SIZE [URL]
+
+does one way and prints what it measured. Memory is the peak of the process and its children together; pages that they
+share count several times. A server has its own figure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.job import Job, Measured, Stage, Way
+
+LOOK_EVERY_S = 0.05
+ROOT = Path(__file__).parent.parent
+# A proxy between processes of one machine would be measured as well, and so would compiling modules that are compiled
+# when a package is installed.
+_DISTURBS = ("PROXY", "DONTWRITEBYTECODE", "OPENAI", "GEMINI", "GOOGLE", "NONO")
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if not any(word in name.upper() for word in _DISTURBS)
+} | {
+    "NO_PROXY": "127.0.0.1,localhost",
+    "OPENAI_API_KEY": "local",
+    "GEMINI_API_KEY": "local",
+    "PYTHONPATH": str(ROOT),
+}
+
+
+def measure_all(
+    jobs: Mapping[str, Sequence[Job]], scale: float, tell: Callable[[str], object]
+) -> dict[str, dict[str, list[Measured]]]:
+    """Measure the jobs of some modules (by module); returns what was found, by job and way."""
+    found: dict[str, dict[str, list[Measured]]] = {}
+    for module, ones in jobs.items():
+        for job, folder in _prepared(ones, scale, tell):
+            tell(job.name)
+            found[job.name] = {way.name: [] for way in job.ways}
+            for _ in range(job.repeats if scale >= 1 else 1):
+                for way in job.ways:
+                    one = _measure(module, job, way, folder, job.scaled(scale, way))
+                    found[job.name][way.name].append(one)
+                    tell(f"    {way.name}: {one.seconds:.3f} s, {one.peak_mb:.0f} MB {one.notes or ''}")
+    return found
+
+
+def _prepared(jobs: Sequence[Job], scale: float, tell: Callable[[str], object]) -> Iterator[tuple[Job, Path]]:
+    """Each job with the folder that was prepared for it; a folder is removed when the next one is needed."""
+    left = list(jobs)
+    while left:
+        first = left[0]
+        key = (first.prepare, first.scaled(scale))
+        same = [job for job in left if (job.prepare, job.scaled(scale)) == key]
+        left = [job for job in left if job not in same]
+        with tempfile.TemporaryDirectory(prefix="nono-bench-") as name:
+            if first.prepare is not None:
+                tell(f"preparing {key[1]:,} {first.unit}")
+                first.prepare(Path(name), key[1])
+            for job in same:
+                yield job, Path(name)
+
+
+def _measure(module: str, job: Job, way: Way, folder: Path, size: int) -> Measured:
+    with tempfile.TemporaryDirectory(prefix="nono-bench-server-") as data:
+        if not job.server:
+            return _run_child([module, job.name, way.name, str(folder), str(size)])
+        with _server(Path(data)) as (url, pid):
+            measured = _run_child([module, job.name, way.name, str(folder), str(size), url])
+            measured.notes["server_mb"] = _high_water_mb(pid)
+            return measured
+
+
+def _run_child(arguments: list[str]) -> Measured:
+    command = [sys.executable, "-m", "benchmarks.measuring", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=ROOT) as child:
+        tree = _Tree(child.pid)
+        assert child.stdout is not None
+        said = child.stdout.read()
+        peak_mb = tree.stop()
+    if child.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} failed")
+    measured = Measured(**json.loads(said.splitlines()[-1]))
+    return Measured(measured.seconds, measured.cpu_s, max(measured.peak_mb, peak_mb), measured.notes)
+
+
+class _Tree:
+    """Looks at the memory of a process and its children, from a thread."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._over = threading.Event()
+        self._peak_mb = 0.0
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> float:
+        self._over.set()
+        self._thread.join()
+        return self._peak_mb
+
+    def _look(self) -> None:
+        while not self._over.wait(LOOK_EVERY_S):
+            self._peak_mb = max(self._peak_mb, sum(map(_resident_mb, _descendants(self._pid))))
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it has ended, or there is no /proc
+        children = []
+    return [pid, *(one for child in children for one in _descendants(int(child)))]
+
+
+def _resident_mb(pid: int) -> float:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def _high_water_mb(pid: int | str) -> float:
+    status = Path(f"/proc/{pid}/status")
+    found = re.search(r"VmHWM:\s+(\d+)", status.read_text()) if status.exists() else None
+    return int(found[1]) / 1024 if found else 0.0
+
+
+@contextmanager
+def _server(data: Path) -> Iterator[tuple[str, int]]:
+    """`nono serve` with the simulated model, on a free port: its URL and process."""
+    command = [sys.executable, "-m", "nono.cli", "serve", "--port", "0", "--data", str(data)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=ENVIRONMENT
+    ) as server:
+        try:
+            assert server.stdout is not None
+            url = re.search(r"http://[\d.:]+", server.stdout.readline())
+            if url is None:
+                raise SystemExit(f"{' '.join(command)} did not start")
+            yield url[0], server.pid
+        finally:
+            server.terminate()
+
+
+def _do_one(module: str, job_name: str, way_name: str, folder: str, size: str, url: str | None = None) -> None:
+    jobs: Sequence[Job] = import_module(module).JOBS
+    way = next(way for job in jobs if job.name == job_name for way in job.ways if way.name == way_name)
+    stage = Stage(Path(folder), int(size), url)
+    whole = Stage(Path(folder), int(size))
+    with whole.timed():
+        way.do(stage)
+    timed = whole if stage.seconds is None else stage
+    assert timed.seconds is not None
+    print(json.dumps(asdict(Measured(timed.seconds, timed.cpu_s, _high_water_mb("self"), stage.notes))))
+
+
+if __name__ == "__main__":
+    _do_one(*sys.argv[1:])
