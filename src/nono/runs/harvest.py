@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from nono.errors import Forbidden, NonoError, NotFound
+from nono.errors import Forbidden, NoDestination, NonoError, NotFound
 from nono.jsonl import BadLine, split_lines
 from nono.model import Outcome, Phase, RemoteBatch
 from nono.runs.bench import Bench, backoff_s, file_name, postpone, tag
@@ -182,7 +182,14 @@ def fetch(bench: Bench, attempt: AttemptRow) -> None:
             with bench.commit() as commit:
                 commit.keep(attempt, due_in_s=LATE_OUTPUT_S, tries=attempt.tries + 1)
             return
-    except (NotFound, Forbidden) as error:
+        # A batch that was stopped may have run for nothing; one that succeeded has been paid for.
+        if not files and batch.phase is Phase.SUCCEEDED and batch.counts is not None and batch.counts.succeeded:
+            raise NoDestination(
+                f"batch {batch.id} answered {batch.counts.succeeded} requests and names no file for them",
+                batch_id=batch.id,
+                state=batch.native_state,
+            )
+    except (NotFound, Forbidden, NoDestination) as error:
         if attempt.tries < LATE_OUTPUT_TRIES:
             bench.seen.pop(attempt.batch_id, None)
             postpone(bench, attempt, "fetch", error)

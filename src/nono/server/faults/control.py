@@ -79,7 +79,7 @@ class Control:
     async def _add_faults(self, request: Request) -> Response:
         given = await _value(request)
         try:
-            self._world.counted.add(read_rules(given))
+            self._world.add(read_rules(given))
         except SettingsError as error:
             raise Refused(400, str(error)) from error
         return self._show_faults(request)

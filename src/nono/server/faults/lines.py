@@ -20,7 +20,7 @@ Spoil = Callable[["Rule", bytes, float], list[bytes]]
 # What cannot be read any more, whoever tries.
 DAMAGE: Mapping[str, Callable[[bytes, float], bytes]] = {
     "cut": lambda line, at: line[: max(1, int(len(line) * at))],
-    "bytes": lambda line, at: line[: len(line) // 2] + b"\xff\xfe" + line[len(line) // 2 :],
+    "bytes": lambda line, at: b"\xff\xfe" + line,
     "nul": lambda line, at: line[: len(line) // 2] + b"\x00" + line[len(line) // 2 :],
     "html": lambda line, at: b"<html><body>502 Bad Gateway</body></html>",
     "brackets": lambda line, at: b"[" * 100_000,

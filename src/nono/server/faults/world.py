@@ -54,6 +54,7 @@ class World:
         self.clock: Clock = store.clock
         self.store = store
         self.log = Log(store.folder / NAME, store.clock)
+        self.log.write("started", faults=[rule.fault.name for rule in rules])
         self._fates: dict[tuple[str, str], Fate] = {}
         self._lock = threading.Lock()
         # Held while a fate is decided, and never by who has the records open: deciding reads them.
@@ -61,6 +62,10 @@ class World:
 
     def close(self) -> None:
         self.log.close()
+
+    def add(self, rules: list[Rule]) -> None:
+        self.counted.add(rules)
+        self.log.write("rules", faults=[rule.fault.name for rule in rules])
 
     # calls
 
