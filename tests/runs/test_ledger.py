@@ -142,6 +142,23 @@ def test_a_ledger_of_a_newer_version_is_refused(ledger: Ledger) -> None:
         Ledger(ledger.path)
 
 
+def test_a_ledger_of_version_1_is_brought_to_this_one_with_all_it_knew(tmp_path: Path) -> None:
+    raw = sqlite3.connect(tmp_path / "ledger.db")
+    raw.executescript((Path(__file__).parent / "ledgers" / "version_1.sql").read_text())
+    raw.close()
+    old, new = Ledger(tmp_path / "ledger.db"), Ledger(tmp_path / "new.db")
+    (run,) = old.runs()
+    (attempt,) = old.attempts_at_work(run.id)
+    assert (run.name, run.reused, attempt.batch_id) == ("nightly", 0, "batch_1")
+    assert columns(old.path) == columns(new.path)
+
+
+def columns(path: Path) -> dict[str, set[tuple[str, ...]]]:
+    raw = sqlite3.connect(path)
+    tables = [name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return {table: {row[1:] for row in raw.execute(f"PRAGMA table_info({table})")} for table in tables}
+
+
 def test_a_ledger_is_readable_by_its_owner_alone(ledger: Ledger) -> None:
     assert ledger.path.stat().st_mode & 0o777 == 0o600
     assert ledger.path.parent.stat().st_mode & 0o777 == 0o700

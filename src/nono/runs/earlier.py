@@ -166,7 +166,8 @@ def earlier_answers(
         earlier.__exit__()
         raise
     if emptied:
-        earlier.notes = (f"{emptied:,} earlier runs keep no requests and answers any more (`nono gc`)",)
+        whose = "1 earlier run keeps" if emptied == 1 else f"{emptied:,} earlier runs keep"
+        earlier.notes = (f"{whose} no requests and answers any more (`nono gc`)",)
     return earlier
 
 
