@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import re
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,10 @@ from nono.model import Outcome, RequestError, Result
 
 # So many odd lines of a kind are shown; all are counted.
 SHOWN = 5
-# So much of the answer files is in memory at a time.
+# So much of the answer files is in memory at a time, and so much of them is looked through for ids at a time.
 WINDOW_BYTES = 16 << 20
+SCAN_BYTES = 2 << 20
+_NONE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,14 @@ class IdReader:
 
     def read(self, line: bytes) -> str | None:
         """The id, or None if the line has to be looked at closely."""
-        found = self._first(line) or self._last(line, max(0, len(line) - self._tail))
+        return self._read(line, self._first(line))
+
+    def read_all(self, lines: Sequence[bytes]) -> list[str | None]:
+        """The ids of many lines; see `read`."""
+        return [self._read(line, found) for line, found in zip(lines, map(self._first, lines), strict=True)]
+
+    def _read(self, line: bytes, found: re.Match[bytes] | None) -> str | None:
+        found = found or self._last(line, max(0, len(line) - self._tail))
         try:
             if found:
                 return found[1].decode()
@@ -90,63 +100,68 @@ class IdReader:
 class JoinedAnswers:
     """One attempt's answers, found for the rows of a part. Rows are counted from the part's first."""
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: Answers, row_count: int) -> None:
         self.answers = answers
         # Which rows the attempt asked about; None: all that `ids` of `join` had.
         self.members: bytearray | None = None
         self._files: list[mmap.mmap] = []
         # File, start and end of a row's first line; further lines of a row are rare.
-        self._places: dict[int, tuple[int, int, int]] = {}
+        self._numbers = array("i", [_NONE]) * row_count
+        self._starts = array("q", [_NONE]) * row_count
+        self._ends = array("q", [_NONE]) * row_count
         self._more: dict[int, list[tuple[int, int, int]]] = {}
         self._looked_at = 0
 
     def asked(self, row: int) -> bool:
         return self.members is None or bool(self.members[row])
 
+    def only_line(self, row: int) -> bytes | None:
+        """The answer line of a row that has exactly one."""
+        number = self._numbers[row]
+        if number == _NONE or row in self._more:
+            return None
+        start, end = self._starts[row], self._ends[row]
+        self._looked_at += end - start
+        if self._looked_at > WINDOW_BYTES:
+            self._let_go()
+        return self._files[number][start:end]
+
     def lines(self, row: int) -> list[bytes]:
         """The answer lines of a row, in the order of the files; usually one."""
-        place = self._places.get(row)
-        if place is None:
+        if self._numbers[row] == _NONE:
             return []
-        number, start, end = place
-        lines = [self._files[number][start:end]]
-        self._let_go(end - start)
-        for number, start, end in self._more.get(row, ()):
-            lines.append(self._files[number][start:end])
-        return lines
+        places = [(self._numbers[row], self._starts[row], self._ends[row]), *self._more.get(row, ())]
+        return [self._files[number][start:end] for number, start, end in places]
 
-    def scan(self, path: Path) -> Iterator[tuple[int, int, int, int, bytes]]:
-        """Line number, file number, start, end and bytes of every line that is not blank."""
+    def scan(self, path: Path) -> Iterator[tuple[int, int, list[bytes]]]:
+        """File number, start and lines of every stretch of a file."""
         if path.stat().st_size == 0:
             return
         with path.open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        number, start, size = 0, 0, len(content)
         self._files.append(content)
+        start, size = 0, len(content)
         while start < size:
-            end = content.find(b"\n", start)
+            end = content.find(b"\n", min(start + SCAN_BYTES, size - 1))
             end = size if end < 0 else end
-            number += 1
-            line = content[start:end]
-            if line and not line.isspace():
-                yield number, len(self._files) - 1, start, end, line
-            self._let_go(end - start)
+            yield len(self._files) - 1, start, content[start:end].split(b"\n")
+            self._let_go()
             start = end + 1
 
-    def _let_go(self, size: int) -> None:
+    def _let_go(self) -> None:
         """Give back the memory of what was read, now and then: answers are looked at once, and are many."""
-        self._looked_at += size
-        if self._looked_at > WINDOW_BYTES and hasattr(mmap, "MADV_DONTNEED"):
+        if hasattr(mmap, "MADV_DONTNEED"):
             for content in self._files:
                 content.madvise(mmap.MADV_DONTNEED)
-            self._looked_at = 0
+        self._looked_at = 0
 
-    def put(self, row: int, place: tuple[int, int, int]) -> bool:
+    def put(self, row: int, number: int, start: int, end: int) -> bool:
         """Note the place of a row's line; False if the row has one already."""
-        if self._places.setdefault(row, place) is place:
-            return True
-        self._more.setdefault(row, []).append(place)
-        return False
+        if self._numbers[row] != _NONE:
+            self._more.setdefault(row, []).append((number, start, end))
+            return False
+        self._numbers[row], self._starts[row], self._ends[row] = number, start, end
+        return True
 
     def close(self) -> None:
         for content in self._files:
@@ -166,7 +181,7 @@ def join(
     Lines of other rows that the attempt asked about are passed over; all others are noted in `oddities`. Nothing that
     stands in a file makes this raise.
     """
-    joined = JoinedAnswers(answers)
+    joined = JoinedAnswers(answers, row_count)
     elsewhere: frozenset[str] = frozenset()
     if answers.requests is not None:
         asked = frozenset(request_ids(answers.requests, reader))
@@ -175,20 +190,30 @@ def join(
             joined.members[ids[own_id]] = 1
         elsewhere = asked - ids.keys()
     for path in () if answers.pending else answers.files:
-        for number, file_number, start, end, line in joined.scan(path):
-            custom_id = reader.read(line)
-            if custom_id is None:
-                try:
-                    custom_id = decode(line).custom_id
-                except BadLine as error:
-                    oddities.note("corrupt", f"{path.name}:{number}", error.message)
-                    continue
-            row = ids.get(custom_id)
-            if row is None or not joined.asked(row):
-                if custom_id not in elsewhere:
-                    oddities.note("unknown", f"{path.name}:{number}", f"no request has the id {custom_id[:80]!r}")
-            elif not joined.put(row, (file_number, start, end)):
-                oddities.note("duplicates", f"{path.name}:{number}", f"{custom_id[:80]!r} is answered once more")
+        line_number = 0
+        for file_number, end, lines in joined.scan(path):
+            end -= 1
+            for line, found in zip(lines, reader.read_all(lines), strict=True):
+                line_number += 1
+                start, end = end + 1, end + 1 + len(line)
+                custom_id = found
+                if custom_id is None:
+                    if not line or line.isspace():
+                        continue
+                    try:
+                        custom_id = decode(line).custom_id
+                    except BadLine as error:
+                        oddities.note("corrupt", f"{path.name}:{line_number}", error.message)
+                        continue
+                row = ids.get(custom_id)
+                if row is None or not joined.asked(row):
+                    if custom_id not in elsewhere:
+                        said = f"no request has the id {custom_id[:80]!r}"
+                        oddities.note("unknown", f"{path.name}:{line_number}", said)
+                elif not joined.put(row, file_number, start, end):
+                    oddities.note(
+                        "duplicates", f"{path.name}:{line_number}", f"{custom_id[:80]!r} is answered once more"
+                    )
     return joined
 
 

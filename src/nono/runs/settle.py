@@ -8,6 +8,7 @@ outcome wins; what fits nothing is reported and harms no other row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from nono.runs.shape import Mismatch, Shape
 from nono.runs.table import EMBEDDING, Layout, json_text, open_part, part_path
 from nono.runs.tally import NOT_SENT, RANK, UNSAID, WAITS, PartSummary, Settled, Tally
 
+# What stands in the results for each outcome.
+WORDS = {outcome: outcome.value for outcome in Outcome}
 SCHEMA_MISMATCH = "schema_mismatch"
 # Ends of answers that an error message would not mend: cut off at the limit of tokens, refused, filtered. The first
 # three are Chat Completions', Responses' and Gemini's words for the same.
@@ -98,11 +101,14 @@ def _ids(
     else:
         ids = {}
         for batch in source.batches():
-            for row, value in enumerate(batch.column(id_column), start=batch.first):
-                ids[as_text(value)] = row
+            ids.update(zip(_as_texts(batch.column(id_column)), count(batch.first)))
     if borrowed.rows or reused:
         ids = {custom_id: row for custom_id, row in ids.items() if row not in borrowed.rows and row not in reused}
     return ids
+
+
+def _as_texts(values: Sequence[Any]) -> Sequence[str]:
+    return values if set(map(type, values)) == {str} else [as_text(value) for value in values]
 
 
 class _Rows:
@@ -132,15 +138,18 @@ class _Rows:
         self._id_column = id_column
         self._reask = reask
         self._nothing = (None,) * len(layout.parsed)
+        sole = joined[0] if len(joined) == 1 and not joined[0].answers.pending else None
+        self._only = sole
+        self._batch_id = sole.answers.batch_id if sole else None
 
-    def columns(self, batch: Batch, first_row: int) -> Mapping[str, list[Any]]:
+    def columns(self, batch: Batch, first_row: int) -> Mapping[str, Sequence[Any]]:
         """The result columns of a batch; `first_row` is the part's first in the data set."""
         names = [column.name for column in self._layout.result_columns]
         rows = range(batch.first, batch.first + batch.size)
         if self._id_column is None:
-            ids = [generated_id(first_row + row) for row in rows]
+            ids: Sequence[str] = [generated_id(first_row + row) for row in rows]
         else:
-            ids = [as_text(value) for value in batch.column(self._id_column)]
+            ids = _as_texts(batch.column(self._id_column))
         lines = []
         for row, custom_id in zip(rows, ids, strict=True):
             if row in self._borrowed.rows:
@@ -150,16 +159,19 @@ class _Rows:
             lines.append(values)
             if row in self._borrowed.lenders:
                 self._borrowed.lend(row, dict(zip(names, values, strict=True)))
-        return {name: list(column) for name, column in zip(names, zip(*lines, strict=True), strict=True)}
+        return dict(zip(names, zip(*lines, strict=True), strict=True))
 
     def _values(self, row: int, custom_id: str) -> tuple[Any, ...]:
-        lent = self._reused.answer(row)
-        settled = self._best(row, custom_id) if lent is None else self._reuse(lent, custom_id)
+        lent = self._reused.answer(row) if self._reused else None
+        if lent is None:
+            settled = self._plain(row, custom_id) or self._best(row, custom_id)
+        else:
+            settled = self._reuse(lent, custom_id)
         result, error, usage = settled.result, settled.error, settled.usage
         cost = self._tally.enter(row, settled)
         return (
             custom_id,
-            settled.outcome.value,
+            WORDS[settled.outcome],
             settled.answer,
             *settled.parsed,
             result.finish_reason if result else None,
@@ -182,6 +194,21 @@ class _Rows:
             return Settled(error=NOT_SENT, parsed=self._nothing)
         settled.usage = NO_USAGE
         return settled
+
+    def _plain(self, row: int, custom_id: str) -> Settled | None:
+        """What the only attempt's only line says if that is an answer: the short way, for nearly all rows."""
+        line = self._only.only_line(row) if self._only is not None else None
+        if line is None:
+            return None
+        try:
+            result = self._decode(line)
+        except BadLine:
+            return None
+        if result.outcome is not Outcome.SUCCEEDED or result.custom_id != custom_id:
+            return None
+        settled = self._read(result, self._batch_id)
+        settled.attempts = 1
+        return settled if settled.outcome is Outcome.SUCCEEDED else None
 
     def _best(self, row: int, custom_id: str) -> Settled:
         """The best of what all attempts say about a row; tokens are paid for each of them."""
