@@ -34,7 +34,7 @@ test: setup .venv-previous/.ready  ## all tests, in parallel
 	$(BIN)/python -m pytest -n $(JOBS)
 
 prove: setup      ## the reliability proof with all its histories: hours
-	NONO_PROOF=full $(BIN)/python -m pytest -n $(JOBS) --timeout 0 tests/proof
+	NONO_PROOF=full $(BIN)/python -m pytest -n $(JOBS) --timeout 0 tests/proof tests/system
 
 lint: setup       ## format check, lint, strict types
 	$(BIN)/ruff format --check .

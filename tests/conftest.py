@@ -1,8 +1,9 @@
-"""What every test can have: an environment without keys, a local server, and the official SDKs pointed at it."""
+"""What every test can have: an environment without keys, a local server, the official SDKs pointed at it, and
+figures that are told together at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,3 +68,23 @@ def google_sdk(server: LocalServer) -> Iterator[Client]:
 
     with Client(api_key="local", http_options=HttpOptions(base_url=server.gemini_base_url)) as client:
         yield client
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Tell a figure; all are printed at the end, also by many processes."""
+    return lambda line: record_property("figure", line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = [
+        str(value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == "figure" and report.when == "call"
+    ]
+    if lines:
+        terminalreporter.section("figures (0 in N: below 3/N at 95 %)")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)

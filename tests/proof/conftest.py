@@ -1,4 +1,4 @@
-"""Plans to copy, made once a process; and the figures, told together at the end."""
+"""Plans to copy, made once a process."""
 
 from __future__ import annotations
 
@@ -23,23 +23,3 @@ def plan_of() -> Iterator[Callable[..., Plan]]:
     yield find
     for plan in made.values():
         shutil.rmtree(plan.home, ignore_errors=True)
-
-
-@pytest.fixture
-def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Tell a figure; all are printed at the end, also by many processes."""
-    return lambda line: record_property("figure", line)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    lines = [
-        str(value)
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        for name, value in getattr(report, "user_properties", ())
-        if name == "figure" and report.when == "call"
-    ]
-    if lines:
-        terminalreporter.section("figures (0 in N: below 3/N at 95 %)")
-        for line in sorted(lines):
-            terminalreporter.write_line(line)
