@@ -240,8 +240,10 @@ def clean(bench: Bench, attempt: AttemptRow) -> None:
     assert attempt.file_id is not None and attempt.batch_id is not None
     if bench.settings.provider_files == "delete":
         try:
-            bench.perform(bench.provider.delete_file(attempt.file_id))
-            batch = bench.seen.get(attempt.batch_id) or bench.perform(bench.provider.get(attempt.batch_id))
+            batch = bench.seen.get(attempt.batch_id)
+            if batch is None or batch.input_file_id != attempt.file_id:  # otherwise it goes with its batch
+                bench.perform(bench.provider.delete_file(attempt.file_id))
+            batch = batch or bench.perform(bench.provider.get(attempt.batch_id))
             bench.perform(bench.provider.delete_batch(batch))
         except NotFound:
             pass
