@@ -83,6 +83,18 @@ def test_new_starts_the_same_run_anew(nono: Shell) -> None:
     assert len(json.loads(nono("ls", "--json").stdout)) == 2
 
 
+def test_rows_that_an_earlier_run_has_answered_are_planned_and_sent_no_more(nono: Shell) -> None:
+    nono("run", "rows.csv", *ASK, "--name", "monday")
+    (nono.folder / "more.csv").write_text(ROWS + "d,Fine\n")
+    planned = nono("plan", "more.csv", *ASK, "--reuse")
+    assert "reused    3 of 4 rows have answers from earlier runs" in planned.stdout, planned.stderr
+    done = nono("run", "more.csv", *ASK, "--reuse-from", "monday", "--json")
+    assert "3 of 4 rows have answers from earlier runs" in done.stderr
+    status = json.loads(done.stdout)
+    assert (status["succeeded"], status["reused"]) == (4, 3)
+    assert json.loads(nono("cost", "--json").stdout)[0]["reused"] == 3
+
+
 def test_rows_without_an_answer_make_exit_code_three(nono: Shell) -> None:
     (nono.folder / "bad.csv").write_text("text\nfine\n[[nono:error 400 context_length_exceeded]]\n")
     done = nono("run", "bad.csv", "-p", "{{ text }}", "-m", "openai/gpt-4o-mini", "-o", "out.jsonl")

@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from nono.runs.ledger import AttemptState, RunState
 from nono.runs.run import Run
 from nono.runs.workspace import Workspace
 from nono.server.app import LocalServer
+from nono.server.models.simulated import SimulatedModel
 
 
 @pytest.fixture
@@ -296,6 +297,33 @@ def test_the_plan_says_what_would_be_reused_and_costs_the_rest(beside: Beside) -
         "batches": 1,
     }
     assert report["input_tokens"] < nono.plan(texts(5), **words).to_dict()["input_tokens"]
+
+
+def test_an_answer_that_came_after_the_model_was_told_what_is_wrong_is_the_rows_answer(tmp_path: Path) -> None:
+    model = Learner()
+    schema = {
+        "type": "object",
+        "properties": {"label": {"type": "string"}},
+        "required": ["label"],
+        "additionalProperties": False,
+    }
+    with LocalServer(model, data=tmp_path / "server") as server:
+        beside = Beside(tmp_path / "home", server)
+        done(beside.run(texts(1), schema=schema, reask=1))
+        run = done(beside.run(texts(1) * 2, schema=schema, reuse=True))
+    assert (column(run, "label"), model.asked) == (["good", "good"], 2)
+
+
+class Learner(SimulatedModel):
+    """Answers wrongly until it is told."""
+
+    asked = 0
+
+    def answer(self, endpoint: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        self.asked += 1
+        status, answered = super().answer(endpoint, body)
+        answered["choices"][0]["message"]["content"] = '{"label": "good"}' if len(body["messages"]) > 1 else "{}"
+        return status, answered
 
 
 # --- whatever happens to the earlier run ---

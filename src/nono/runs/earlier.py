@@ -38,11 +38,16 @@ MOST_OPEN = 64
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An input file and the answer files of one batch."""
+    """An input file and the answer files of one batch.
+
+    `origins` are the input files with what its rows asked at first, where that is something else: an answer that came
+    when it was asked for again, with what was wrong, is the row's all the same.
+    """
 
     requests: Path
     answers: Sequence[Path]
     batch_id: str
+    origins: Sequence[Path] = ()
 
 
 class EarlierAnswers:
@@ -74,6 +79,9 @@ class EarlierAnswers:
     def add(self, asked: Asked) -> None:
         """Note where the answers of a batch lie."""
         digests = dict(self._digests(asked.requests))
+        if asked.origins:
+            known = (one for path in asked.origins for one in self._digests(path))
+            digests = {custom_id: digest for custom_id, digest in known if custom_id in digests}
         for path in asked.answers:
             number = self._number(path, asked.batch_id)
             with path.open("rb") as file:
@@ -188,18 +196,21 @@ def _why_not(workspace: Workspace, run: RunRow, spec: RunSpec) -> str | None:
 def _add_run(earlier: EarlierAnswers, workspace: Workspace, run: RunRow) -> bool:
     """Note a run's answers; True if it has had some, and their files are gone."""
     folder = workspace.folder(run.id)
-    shards = {shard.id: shard.no for shard in workspace.ledger.shards(run.id)}
+    shards = {shard.id: shard for shard in workspace.ledger.shards(run.id)}
+    reasks = load_spec(folder).settings.reask > 0
     gone = False
     for attempt in workspace.ledger.attempts(run.id):
         if attempt.state not in TELLING or attempt.batch_id is None:
             continue
-        shard_no = shards[attempt.shard_id]
-        answers = folder.answer_files(file_name(run.id, shard_no, attempt.no))
+        shard = shards[attempt.shard_id]
+        answers = folder.answer_files(file_name(run.id, shard.no, attempt.no))
         if not answers:
             gone = True
             continue
+        parts = workspace.ledger.parts_of_shard(shard.id) if reasks and shard.round > 1 else ()
+        origins = [folder.shard_file(part_no) for part_no in parts]
         with suppress(FileNotFoundError):  # it is being purged, or collected
-            earlier.add(Asked(folder.shard_file(shard_no), answers, attempt.batch_id))
+            earlier.add(Asked(folder.shard_file(shard.no), answers, attempt.batch_id, origins))
     for path in sorted((folder.path / "rows").glob("*.reused")):
         earlier.add_reused(path)
     return gone
