@@ -41,6 +41,8 @@ def export(run: str | None, output: str, format_: str | None) -> None:
 def gc(orphans: bool, model: str | None, yes: bool, as_json: bool, env_file: str | None) -> None:
     """Free disk space: requests and answer files of finished runs (results are kept), folders of no run.
 
+    `nono run --reuse` finds no answers in what was deleted.
+
     With --orphans nothing is deleted here: it lists batches that carry a nono tag unknown to this workspace; with
     --yes those still at work are cancelled.
 

@@ -76,6 +76,8 @@ def command(
     if not quiet:
         word = "found again" if known else "planned"
         click.echo(f"run {run.id} is {word}: {status.rows:,} rows for {status.model}", err=True)
+        for warning in () if known else run.warnings:
+            click.echo(f"warning: {warning}", err=True)
         if status.reused:
             click.echo(f"{status.reused:,} of {status.rows:,} rows have answers from earlier runs", err=True)
     if quiet and detach:
