@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "nono"
 
 # Layer → what it may import of nono, besides itself. `docs/architecture.md` shows the same table in words.
 VALUES = {"errors", "secret", "model"}
-DESCRIBED = VALUES | {"exchange", "retry", "download", "waiting", "jsonl", "files", "facts"}
+DESCRIBED = VALUES | {"exchange", "retry", "download", "waiting", "jsonl", "files", "facts", "media"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "secret": set(),
@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "jsonl": DESCRIBED,
     "files": DESCRIBED,
     "facts": DESCRIBED,
+    "media": DESCRIBED,
     "webhooks": DESCRIBED,
     "transport": DESCRIBED,
     "models": DESCRIBED,

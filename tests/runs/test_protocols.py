@@ -1,4 +1,4 @@
-"""One run, two protocols: what is asked decides the table that comes out, not who is asked."""
+"""One run, three protocols: what is asked decides the table that comes out, not who is asked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nono.errors import InputError
 from nono.runs.bench import Settings
 from nono.runs.ledger import RunState
 
-CHATS = ("openai/gpt-4o-mini", "gemini/gemini-2.5-flash")
+CHATS = ("openai/gpt-4o-mini", "gemini/gemini-2.5-flash", "vertex/gemini-2.5-flash")
 EMBEDDERS = ("openai/text-embedding-3-small", "gemini/gemini-embedding-001")
 QUICK = Settings(poll_first_s=0.02, poll_cap_s=0.1)
 ROWS = [{"text": f"review {n}" + ("[[nono:error 400 bad_text]]" if n == 5 else "")} for n in range(40)]
@@ -30,6 +30,7 @@ def ask(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("OPENAI_API_KEY", "local")
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.gemini_base_url)
     monkeypatch.setenv("GEMINI_API_KEY", "local")
+    monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", server.url)
 
     def run(rows: Any, model: str, **words: Any) -> list[dict[str, Any]]:
         made = nono.run(rows, model=model, home=tmp_path / "home", settings=QUICK, **words)
@@ -39,10 +40,10 @@ def ask(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def test_the_same_run_gives_the_same_table_from_both_providers(ask: Any) -> None:
+def test_the_same_run_gives_the_same_table_from_every_provider(ask: Any) -> None:
     tables = [ask(ROWS, model, prompt="Say {{ text }}", rows_per_part=15) for model in CHATS]
     compared = [[(row["text"], row["custom_id"], row["outcome"], row["answer"]) for row in table] for table in tables]
-    assert compared[0] == compared[1]
+    assert compared[0] == compared[1] == compared[2]
     assert [row["outcome"] for row in tables[0]].count("errored") == 1
     assert tables[0][5]["outcome"] == "errored"
 
@@ -81,6 +82,10 @@ def test_conversations_and_pictures_are_asked_about(ask: Any, model: str) -> Non
         ("/v1/responses", {"input": "Hi", "instructions": "Be short."}),
         ("/v1/completions", {"prompt": "Once"}),
         ("/v1/images/generations", {"prompt": "A letter A", "n": 1}),
+        (
+            "/v1/images/edits",
+            {"prompt": "A hat on it", "images": [{"image_url": "data:image/png;base64,iVBORw0KGgo="}]},
+        ),
     ],
 )
 def test_raw_bodies_go_to_any_endpoint_of_the_batch(ask: Any, endpoint: str, body: dict[str, Any]) -> None:

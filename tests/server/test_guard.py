@@ -278,7 +278,7 @@ def test_an_unknown_route_says_what_there_is(serving: Serving) -> None:
         "error": {
             "message": "Invalid URL (POST /v1/audio/speech). This local server imitates files, uploads, batches, "
             "models, and /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/completions, /v1/moderations, "
-            "/v1/images/generations.",
+            "/v1/images/generations, /v1/images/edits.",
             "type": "invalid_request_error",
             "param": None,
             "code": None,

@@ -446,12 +446,12 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
     ),
     ({"color": "red"}, "unknown_parameter", "color", "Unknown parameter: 'color'."),
     (
-        {"endpoint": "/v1/images/edits"},
+        {"endpoint": "/v1/videos"},
         "invalid_value",
         "endpoint",
         (
-            "This local server does not imitate batches of '/v1/images/edits'; it answers /v1/chat/completions, "
-            "/v1/responses, /v1/embeddings, /v1/completions, /v1/moderations, /v1/images/generations."
+            "This local server does not imitate batches of '/v1/videos'; it answers /v1/chat/completions, "
+            "/v1/responses, /v1/embeddings, /v1/completions, /v1/moderations, /v1/images/generations, /v1/images/edits."
         ),
     ),
 ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nono.server.models import CHAT, EMBEDDINGS, IMAGES, MODERATIONS
+from nono.server.models import CHAT, EMBEDDINGS, IMAGE_EDITS, IMAGES, MODERATIONS
 from nono.server.models.simulated import SimulatedModel
 from nono.server.models.simulated_moderation import CATEGORIES
 
@@ -179,6 +179,36 @@ def test_pictures_have_the_asked_number_and_size() -> None:
 )  # fmt: skip
 def test_a_bad_image_body_is_refused(body: Any, message: str) -> None:
     assert refusal(IMAGES, **body) == message
+
+
+DOT = {"image_url": "data:image/png;base64,iVBORw0KGgo="}
+
+
+def test_a_picture_is_made_of_others_and_their_tokens_are_counted() -> None:
+    edited = answer(IMAGE_EDITS, prompt="a hat on it", images=[DOT, DOT], mask=DOT, size="256x256")
+    assert base64.b64decode(edited["data"][0]["b64_json"]).startswith(b"\x89PNG")
+    assert edited["usage"]["input_tokens_details"]["image_tokens"] == 170
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"prompt": "x"}, "Missing required parameter: 'images'."),
+        ({"prompt": "x", "images": []}, "Invalid 'images': expected 1 to 16 pictures, but got 0."),
+        ({"prompt": "x", "images": [{}]}, "Missing required parameter: 'images[0].image_url'."),
+        ({"images": [DOT]}, "Missing required parameter: 'prompt'."),
+        (
+            {"prompt": "x", "images": [{"image_url": "cat.png"}]},
+            "Invalid 'images[0].image_url': expected a URL or a data URL of a picture.",
+        ),
+        (
+            {"prompt": "x", "images": [DOT], "mask": {"file_id": "file-1"}},
+            "Invalid value: 'mask.file_id': pictures by file are not imitated here.",
+        ),
+    ],
+)
+def test_a_bad_edit_is_refused(body: Any, message: str) -> None:
+    assert refusal(IMAGE_EDITS, **body) == message
 
 
 # --- speed ---

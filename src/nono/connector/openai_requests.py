@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nono.errors import InputError
-from nono.providers.openai import bodies
+from nono.providers.openai import bodies, media
 from nono.providers.openai.check import InputFile, inspect
 
 DEFAULT_MODEL = "gpt-4o-mini"
@@ -31,6 +31,12 @@ class OpenAIRequests:
     ENDPOINT_EMBEDDINGS = bodies.EMBEDDINGS
     ENDPOINT_COMPLETIONS = bodies.COMPLETIONS
     ENDPOINT_MODERATIONS = bodies.MODERATIONS
+    ENDPOINT_IMAGES = bodies.IMAGES
+    ENDPOINT_IMAGE_EDITS = bodies.IMAGE_EDITS
+
+    # Of the answers' bodies: pictures and sounds.
+    save_media = staticmethod(media.save_media)
+    media_of = staticmethod(media.media_of)
 
     @staticmethod
     def build_request(

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from nono.errors import InputError, SettingsError
 from nono.exchange import Account, Flow
 from nono.facts import Facts
+from nono.media import Media
 from nono.model import RemoteBatch, RemoteFile, Result
 
 
@@ -88,6 +89,10 @@ class Provider(Protocol):
 
     def decode(self, line: bytes) -> Result:
         """One line of an answer file. Raises BadLine if it is not one, and nothing else."""
+        ...
+
+    def media_of(self, body: Any) -> list[Media]:
+        """The pictures and sounds of an answer's body. Raises UnreadableAnswer for damaged ones."""
         ...
 
     def upload(self, path: Path, *, name: str) -> Flow[RemoteFile]:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from nono.server.dialect import Ask
-from nono.server.models import CHAT, EMBEDDINGS, IMAGES, MODERATIONS
+from nono.server.models import CHAT, EMBEDDINGS, IMAGE_EDITS, IMAGES, MODERATIONS
 from nono.server.models.refusals import Refused
 
 
@@ -49,6 +49,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "/v1/completions": Endpoint("Completions", CHAT, "nono.server.translate.completions"),
     "/v1/moderations": Endpoint("Moderations", MODERATIONS, default_model="omni-moderation-latest"),
     "/v1/images/generations": Endpoint("Images", IMAGES, default_model="gpt-image-1"),
+    "/v1/images/edits": Endpoint("Image edits", IMAGE_EDITS, default_model="gpt-image-1"),
 }
 
 # https://platform.openai.com/docs/api-reference/batch/create (`endpoint`), in the order of its error text

@@ -9,9 +9,10 @@ from typing import Any
 
 from nono.exchange import Account, Flow
 from nono.facts import Facts, read_facts
+from nono.media import Media
 from nono.model import Phase, RemoteBatch, RemoteFile, Result
 from nono.providers import Task, check_options
-from nono.providers.gemini import answers, flows, harvest, lint, translate, uploads, wire
+from nono.providers.gemini import answers, flows, harvest, lint, media, translate, uploads, wire
 from nono.providers.gemini.account import resolve
 from nono.providers.gemini.check import check_request
 
@@ -51,6 +52,9 @@ class GeminiProvider:
 
     def decode(self, line: bytes) -> Result:
         return answers.decode(line)
+
+    def media_of(self, body: Any) -> list[Media]:
+        return media.media_of(body)
 
     def upload(self, path: Path, *, name: str) -> Flow[RemoteFile]:
         """Repeatable: the file's id is made of `name`, and a file of that id with this content is taken for ours."""

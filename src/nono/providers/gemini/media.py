@@ -1,50 +1,20 @@
 """What an answer holds besides text: pictures and speech, calls of functions, and the sources of a search.
 
-Raw speech (`audio/L16`) gets the header that makes it a WAV file; everything else is written as it came.
 https://ai.google.dev/api/caching#Part · https://ai.google.dev/gemini-api/docs/google-search
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import io
-import mimetypes
-import re
-import wave
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nono import jsonl
-from nono.errors import InputError, UnreadableAnswer
-from nono.files import whole_file
+from nono.errors import InputError
+from nono.media import Media, media, save
 
-# Where Python's own table has none, or an unusual one.
-_SUFFIXES = {
-    "image/jpeg": ".jpg",
-    "image/webp": ".webp",
-    "audio/wav": ".wav",
-    "audio/mpeg": ".mp3",
-    "audio/ogg": ".ogg",
-}
-# https://ai.google.dev/gemini-api/docs/speech-generation: 24 kHz, 16 bit, one channel, unless the type says otherwise
-_PCM_RATE, _PCM_BYTES = 24_000, 2
-_NAME_CHARS = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Media:
-    """One picture or sound of an answer."""
-
-    mime_type: str
-    content: bytes
-
-    @property
-    def suffix(self) -> str:
-        return _SUFFIXES.get(self.mime_type) or mimetypes.guess_extension(self.mime_type) or ".bin"
+__all__ = ["FunctionCall", "Grounding", "Media", "function_calls_of", "grounding_of", "media_of", "save_media"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +42,7 @@ def media_of(response: Any) -> list[Media]:
         data = part.get("inlineData") or part.get("inline_data")
         if isinstance(data, Mapping) and data.get("data") and not part.get("thought"):
             kind = str(data.get("mimeType") or data.get("mime_type") or "application/octet-stream")
-            found.append(_playable(kind, _decoded(str(data["data"]))))
+            found.append(media(kind, str(data["data"])))
     return found
 
 
@@ -107,27 +77,12 @@ def save_media(results: Any, folder: str | Path) -> list[Path]:
 
     Raises InputError for what are no results, UnreadableAnswer naming the answer whose bytes are damaged.
     """
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
     if isinstance(results, (str, Path)) and not hasattr(results, "response"):
         results = jsonl.read_values(Path(results))
     if isinstance(results, Mapping) or hasattr(results, "response") or not isinstance(results, Iterable):
         results = [results]
-    saved: list[Path] = []
-    named: dict[str, str] = {}
-    for number, result in enumerate(results, start=1):
-        key, response = _taken_apart(result, number)
-        try:
-            found = media_of(response)
-        except UnreadableAnswer as error:
-            raise UnreadableAnswer(f"answer {key!r}: {error.message}") from error
-        for count, media in enumerate(found, start=1):
-            stem = _file_stem(key, named)
-            path = target / f"{stem}{f'-{count}' if count > 1 else ''}{media.suffix}"
-            with whole_file(path) as file:
-                file.write(media.content)
-            saved.append(path)
-    return saved
+    answers = (_taken_apart(result, number) for number, result in enumerate(results, start=1))
+    return save(answers, folder, media_of)
 
 
 def _taken_apart(result: Any, number: int) -> tuple[str, Any]:
@@ -144,38 +99,6 @@ def _taken_apart(result: Any, number: int) -> tuple[str, Any]:
         f"result {number} is no result, but {type(result).__name__}",
         hint="pass what get_inline_results() or get_file_results() returned",
     )
-
-
-def _file_stem(key: str, named: dict[str, str]) -> str:
-    """A name for the files of a key; two keys never share one, on a disk that ignores case neither."""
-    stem = re.sub(r"[^\w.() -]", "_", key)[:_NAME_CHARS].strip(". ") or "answer"
-    if named.setdefault(stem.casefold(), key) == key:
-        return stem
-    return f"{stem}~{hashlib.sha256(key.encode()).hexdigest()[:8]}"
-
-
-def _playable(mime_type: str, content: bytes) -> Media:
-    kind, _, parameters = mime_type.partition(";")
-    kind = kind.strip().lower()
-    if kind not in ("audio/l16", "audio/pcm"):
-        return Media(kind, content)
-    rate = re.search(r"rate=(\d{3,6})", parameters)
-    sound = io.BytesIO()
-    with wave.open(sound, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(_PCM_BYTES)
-        file.setframerate(int(rate.group(1)) if rate else _PCM_RATE)
-        file.writeframes(content)
-    return Media("audio/wav", sound.getvalue())
-
-
-def _decoded(data: str) -> bytes:
-    """Base64 in either alphabet, padded or not."""
-    text = data.strip().rstrip("=").translate(str.maketrans("-_", "+/"))
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise UnreadableAnswer("its picture or sound is not base64") from error
 
 
 def _candidates(response: Any) -> Iterator[Mapping[str, Any]]:

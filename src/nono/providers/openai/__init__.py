@@ -10,9 +10,10 @@ from typing import Any
 from nono.errors import InputError
 from nono.exchange import Account, Flow
 from nono.facts import Facts
+from nono.media import Media
 from nono.model import RemoteBatch, RemoteFile, Result
 from nono.providers import Task, check_options
-from nono.providers.openai import answers, bodies, flows, formats, lint, wire
+from nono.providers.openai import answers, bodies, flows, formats, lint, media, wire
 from nono.providers.openai.account import account_from_settings, base_url_of
 from nono.providers.openai.compatible import OPENAI, Service, check_window, service_at
 
@@ -89,6 +90,9 @@ class OpenAIProvider:
 
     def decode(self, line: bytes) -> Result:
         return answers.decode(line)
+
+    def media_of(self, body: Any) -> list[Media]:
+        return media.media_of(body)
 
     def upload(self, path: Path, *, name: str) -> Flow[RemoteFile]:
         """Sent once: after a lost answer `find_file` tells whether it arrived."""

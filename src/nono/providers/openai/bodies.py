@@ -20,6 +20,8 @@ RESPONSES = "/v1/responses"
 EMBEDDINGS = "/v1/embeddings"
 COMPLETIONS = "/v1/completions"
 MODERATIONS = "/v1/moderations"
+IMAGES = "/v1/images/generations"
+IMAGE_EDITS = "/v1/images/edits"
 # https://platform.openai.com/docs/api-reference/batch/create  (`endpoint`)
 ENDPOINTS = (
     CHAT,
@@ -27,8 +29,8 @@ ENDPOINTS = (
     EMBEDDINGS,
     COMPLETIONS,
     MODERATIONS,
-    "/v1/images/generations",
-    "/v1/images/edits",
+    IMAGES,
+    IMAGE_EDITS,
     "/v1/videos",
 )
 

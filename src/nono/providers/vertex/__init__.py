@@ -16,9 +16,10 @@ from typing import Any
 from nono.errors import InputError
 from nono.exchange import Account, Flow
 from nono.facts import Facts, read_facts
+from nono.media import Media
 from nono.model import Phase, RemoteBatch, RemoteFile, Result
 from nono.providers import Task, check_options
-from nono.providers.gemini import lint, translate
+from nono.providers.gemini import lint, media, translate
 from nono.providers.gemini.check import check_request
 from nono.providers.vertex import rows, settings, wire
 from nono.providers.vertex.flows import VertexJobs, answer_objects
@@ -86,6 +87,9 @@ class VertexProvider:
 
     def decode(self, line: bytes) -> Result:
         return rows.decode(line)
+
+    def media_of(self, body: Any) -> list[Media]:
+        return media.media_of(body)
 
     def upload(self, path: Path, *, name: str) -> Flow[RemoteFile]:
         """Repeatable: the object has the name that we give it, and one of that name is replaced."""

@@ -18,6 +18,7 @@ CHAT = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
 MODERATIONS = "/v1/moderations"
 IMAGES = "/v1/images/generations"
+IMAGE_EDITS = "/v1/images/edits"
 
 
 class Model(Protocol):

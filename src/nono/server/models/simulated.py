@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from zlib import crc32
 
-from nono.server.models import CHAT, EMBEDDINGS, IMAGES, MODERATIONS
+from nono.server.models import CHAT, EMBEDDINGS, IMAGE_EDITS, IMAGES, MODERATIONS
 from nono.server.models.directives import obey
 from nono.server.models.picture import png
 from nono.server.models.refusals import Refused, check_fields, check_number, invalid_type, missing
-from nono.server.models.simulated_chat import FINGERPRINT, MARK, chat, colour, tokens_in
+from nono.server.models.simulated_chat import FINGERPRINT, MARK, TOKENS_PER_PICTURE, chat, colour, tokens_in
 from nono.server.models.simulated_moderation import moderate
 from nono.server.models.simulated_vectors import embed
 
@@ -33,6 +33,9 @@ _IMAGE_SIZES = {
     for name in ("256x256", "512x512", "1024x1024", "1536x1024", "1024x1536", "1792x1024", "1024x1792")
 } | {"auto": (1024, 1024)}
 MOST_IMAGES = 10
+# https://platform.openai.com/docs/api-reference/images/createEdit
+_EDIT_FIELDS = _IMAGE_FIELDS - {"style"} | {"images", "input_fidelity", "mask"}
+MOST_EDITED = 16
 
 
 class SimulatedModel:
@@ -40,7 +43,7 @@ class SimulatedModel:
 
     name = "simulated"
     slots = 1
-    endpoints = frozenset({CHAT, EMBEDDINGS, MODERATIONS, IMAGES})
+    endpoints = frozenset({CHAT, EMBEDDINGS, MODERATIONS, IMAGES, IMAGE_EDITS})
 
     def answer(self, endpoint: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         try:
@@ -55,7 +58,35 @@ class SimulatedModel:
         """Nothing is held open."""
 
 
-def _draw(body: Mapping[str, Any]) -> dict[str, Any]:
+def _edit(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A picture made of others: each is looked at as far as a batch's JSON can carry one."""
+    check_fields(body, _EDIT_FIELDS)
+    images = body.get("images")
+    if images is None:
+        raise missing("images")
+    if not isinstance(images, list):
+        raise invalid_type("images", "an array of objects", images)
+    if not 1 <= len(images) <= MOST_EDITED:
+        raise Refused(f"Invalid 'images': expected 1 to {MOST_EDITED} pictures, but got {len(images)}.", param="images")
+    places = [(f"images[{index}]", image) for index, image in enumerate(images)]
+    for place, image in [*places, *([("mask", body["mask"])] if body.get("mask") is not None else [])]:
+        _check_picture(place, image)
+    return _draw({name: value for name, value in body.items() if name in _IMAGE_FIELDS}, pictures=len(images))
+
+
+def _check_picture(place: str, image: Any) -> None:
+    if not isinstance(image, Mapping):
+        raise invalid_type(place, "an object", image)
+    if image.get("file_id") is not None:
+        raise Refused(f"Invalid value: '{place}.file_id': pictures by file are not imitated here.", param=place)
+    url = image.get("image_url")
+    if url is None:
+        raise missing(f"{place}.image_url")
+    if not isinstance(url, str) or not url.startswith(("data:image/", "https://", "http://")):
+        raise Refused(f"Invalid '{place}.image_url': expected a URL or a data URL of a picture.", param=place)
+
+
+def _draw(body: Mapping[str, Any], pictures: int = 0) -> dict[str, Any]:
     check_fields(body, _IMAGE_FIELDS)
     prompt = body.get("prompt")
     if prompt is None:
@@ -74,16 +105,16 @@ def _draw(body: Mapping[str, Any]) -> dict[str, Any]:
     width, height = _IMAGE_SIZES[size]
     count = body.get("n") or 1
     seed = crc32(prompt.encode("utf-8", "surrogatepass"))
-    pictures = [png(width, height, colour(seed + index)) for index in range(count)]
-    tokens, drawn = tokens_in(prompt), count * width * height // 1024
+    made = [png(width, height, colour(seed + index)) for index in range(count)]
+    text, seen, drawn = tokens_in(prompt), pictures * TOKENS_PER_PICTURE, count * width * height // 1024
     return {
         "created": int(time.time()),
-        "data": [{"b64_json": base64.b64encode(picture).decode()} for picture in pictures],
+        "data": [{"b64_json": base64.b64encode(picture).decode()} for picture in made],
         "usage": {
-            "input_tokens": tokens,
+            "input_tokens": text + seen,
             "output_tokens": drawn,
-            "total_tokens": tokens + drawn,
-            "input_tokens_details": {"text_tokens": tokens, "image_tokens": 0},
+            "total_tokens": text + seen + drawn,
+            "input_tokens_details": {"text_tokens": text, "image_tokens": seen},
         },
     }
 
@@ -93,4 +124,5 @@ _ENDPOINTS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     EMBEDDINGS: embed,
     MODERATIONS: moderate,
     IMAGES: _draw,
+    IMAGE_EDITS: _edit,
 }

@@ -17,7 +17,7 @@ from nono.errors import AnswerLost, NotSent, UnreadableAnswer
 from nono.exchange import Account, Call, Flow, Reply, drive
 from nono.retry import RetryPolicy, retrying
 from nono.secret import Secret
-from nono.server.models import CHAT, EMBEDDINGS, IMAGES, MODERATIONS
+from nono.server.models import CHAT, EMBEDDINGS, IMAGE_EDITS, IMAGES, MODERATIONS
 from nono.server.models.refusals import Refused
 from nono.transport import Sender
 
@@ -35,7 +35,7 @@ class UpstreamModel:
     first.
     """
 
-    endpoints = frozenset({CHAT, EMBEDDINGS, MODERATIONS, IMAGES})
+    endpoints = frozenset({CHAT, EMBEDDINGS, MODERATIONS, IMAGES, IMAGE_EDITS})
 
     def __init__(
         self,
