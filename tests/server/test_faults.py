@@ -343,6 +343,7 @@ def test_inline_answers_come_in_another_order_and_stay_json(google: Callable[...
     assert keys != prompts
 
 
+@pytest.mark.filterwarnings("ignore:BATCH_STATE_PONDERING is not a valid JobState")
 def test_a_gemini_job_can_be_in_a_state_that_the_sdk_does_not_know(google: Callable[..., Client]) -> None:
     client = google({"fault": "unknown-state"}, {"fault": "stuck"})
     made = client.batches.create(model="gemini-2.5-flash", src=[{"contents": "hi"}])  # type: ignore[list-item]

@@ -90,6 +90,7 @@ class Told:
                     self._executed(entry, lives)
                 case "spoiled" if not entry["readable"]:
                     self._spoiled.add((entry["batch"], entry["ordinal"]))
+        self.ran = {place: one for place, one in self.ran.items() if one.batch in self.tags}
         for place, one in self.ran.items():
             one.usable = (
                 one.ok and self._outputs[one.batch].get("output") in self._fetched and place not in self._spoiled
@@ -107,8 +108,6 @@ class Told:
             self._fetched.add(ids.get("file", ""))
 
     def _executed(self, entry: dict[str, Any], life: int) -> None:
-        if entry["batch"] not in self.tags:
-            return
         place = entry["batch"], entry["ordinal"]
         tokens = (entry["input_tokens"], entry["output_tokens"])
         before = self.ran.get(place)

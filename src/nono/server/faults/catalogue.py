@@ -18,8 +18,8 @@ from nono.server.faults.parameters import FOREVER, Parameter, number, one_of, se
 class Fault:
     """`calls` are what it befalls unless a rule says otherwise; with `only`, a rule cannot say otherwise.
 
-    `share` is how many of its occasions it befalls by default. `readable`: an answer line that it touched can still be
-    read.
+    `share` is how many of its occasions it befalls where a rule names none. `readable`: an answer line that it touched
+    can still be read.
     """
 
     name: str

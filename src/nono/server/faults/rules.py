@@ -157,7 +157,7 @@ def _rule(row: Any, place: str) -> Rule:
         calls=calls,
         nth=frozenset(_whole(one, "nth", place) for one in (nth if isinstance(nth, list | tuple) else [nth])),
         every=_whole(row.get("every", 1), "every", place),
-        share=_share(row.get("share", fault.share), place),
+        share=_share(row.get("share", 1.0 if "nth" in row or "every" in row else fault.share), place),
         seed=_whole(row.get("seed", 0), "seed", place, least=0),
         times=None if row.get("times") is None else _whole(row["times"], "times", place),
         values={name: parameter.read(row, name, place) for name, parameter in fault.parameters.items()},
