@@ -8,13 +8,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from nono.errors import InputError, NonoError, WaitTimeout
+from nono.errors import InputError, NonoError, NotSent, WaitTimeout
 from nono.exchange import Call, Flow, Pause, Step, Tell
 from nono.retry import RetryPolicy
 
 B = TypeVar("B")
 # An answer that takes a moment is no hang, however little is left of the wait.
 _LEAST_PATIENCE_S = 5.0
+# Where nobody has answered a single call for so long, nobody will: the address is wrong, or there is no network.
+UNREACHED_S = 120.0
 
 
 def wait_until_ended(
@@ -30,10 +32,11 @@ def wait_until_ended(
     """Poll until the batch has ended, and return it as it is then, whatever it ended as.
 
     `callback(batch, elapsed_s)` is called at every poll, the last included. A transient error is not the batch's end:
-    the next poll comes after the interval. The last pause is cut to the time that is left.
+    the next poll comes after the interval, however long an outage lasts. The last pause is cut to the time that is left.
 
     Raises WaitTimeout (a TimeoutError) after `timeout_s` seconds, with the batch as last seen; the batch goes on.
-    Raises at once what will not get better: a refused key, an unknown batch; InputError for times that are none.
+    Raises at once what will not get better: a refused key, an unknown batch; InputError for times that are none. Without
+    a timeout, raises NotSent where nobody has answered at all for `UNREACHED_S` seconds.
     """
     if not _is_duration(poll_interval_s) or poll_interval_s == float("inf"):
         raise InputError(f"poll_interval is {poll_interval_s!r}", hint="seconds between two looks, 0 or more")
@@ -43,14 +46,18 @@ def wait_until_ended(
         raise InputError(f"callback is {callback!r}", hint="a function of two arguments: what is seen, and the seconds")
     began = monotonic()
     last: B | None = None
+    reached = False
     while True:
         try:
             left_s = float("inf") if timeout_s is None else timeout_s - (monotonic() - began)
             last = yield from _within(poll(), left_s)
         except NonoError as error:
-            if not error.transient:
+            reached = reached or not isinstance(error, NotSent)
+            nobody_there = not reached and timeout_s is None and monotonic() - began >= UNREACHED_S
+            if nobody_there or not error.transient:
                 raise
         else:
+            reached = True
             if callback is not None:
                 yield Tell(callback, (last, monotonic() - began))
             if ended(last):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nono.errors import InvalidRequest, NonoError, NotSent, WaitTimeout
+from nono.errors import InvalidRequest, NonoError, NotSent, ProviderUnavailable, WaitTimeout
 from nono.exchange import Call, Flow, Reply, adrive, drive
 from nono.waiting import wait_until_ended
 
@@ -69,6 +69,24 @@ def test_a_timeout_of_zero_looks_once() -> None:
 
 def test_trouble_that_passes_is_waited_out() -> None:
     assert World("running", NotSent("no network"), "done").wait() == "done"
+
+
+def test_an_address_where_nobody_has_ever_answered_is_given_up_after_two_minutes() -> None:
+    world = World(*[NotSent("no such host")] * 9)
+    with pytest.raises(NotSent, match="no such host"):
+        world.wait()
+    assert world.now == 120.0
+
+
+def test_an_outage_is_waited_out_however_long_it_lasts() -> None:
+    assert World("running", *[NotSent("no network")] * 9, "done").wait() == "done"
+    unavailable = ProviderUnavailable("try later", provider="p", status=503)
+    assert World(unavailable, *[NotSent("no network")] * 9, "done").wait() == "done"
+
+
+def test_a_wait_with_a_timeout_ends_with_it_wherever_nobody_answers() -> None:
+    with pytest.raises(TimeoutError):
+        World(*[NotSent("no such host")] * 9).wait(timeout_s=150.0)
 
 
 def test_trouble_that_stays_is_raised_at_once() -> None:
