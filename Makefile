@@ -6,7 +6,7 @@ JOBS   ?= auto
 export NO_PROXY := 127.0.0.1,localhost
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test prove lint format bench clean
+.PHONY: help setup demo test prove lint format bench bench-peers clean
 
 help:             ## this list
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -45,8 +45,11 @@ format: setup     ## format the code and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup      ## benchmarks: ratios against peers and limits, measured in the same run
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+bench: setup      ## measure everything against plain loops and the SDKs: benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks
+
+bench-peers: setup  ## the same for other libraries, each in an environment of its own: benchmarks/PEERS.md
+	$(BIN)/python -m benchmarks.peers
 
 clean:            ## remove what the targets made
-	rm -rf .venv .venv-previous .pytest_cache .mypy_cache .ruff_cache .hypothesis .nono .nono-server
+	rm -rf .venv .venv-previous .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis .nono .nono-server

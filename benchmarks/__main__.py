@@ -27,6 +27,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--only", default=",".join(SUBJECTS), help=f"some of {', '.join(SUBJECTS)}")
     arguments.add_argument("--into", type=Path, default=Path(__file__).parent, help="folder of the results")
+    arguments.add_argument("--here", action="store_true", help="all in this process: quick, and no measurement")
     given = arguments.parse_args()
     scale = float(os.environ.get("BENCH_SCALE", "1"))
     began = time.monotonic()
@@ -38,7 +39,7 @@ def main() -> None:
     for subject in given.only.split(","):
         module = f"benchmarks.jobs.{subject}"
         jobs[module] = import_module(module).JOBS
-    found = measure_all(jobs, scale, tell)
+    found = measure_all(jobs, scale, tell, apart=not given.here)
     path = write([job for ones in jobs.values() for job in ones], found, given.into, scale, time.monotonic() - began)
     print(path)
 

@@ -1,7 +1,7 @@
 """A job as benchmarks know it: the same work done in several ways, and what nono's way should reach.
 
-Every way of a job runs in a process of its own (`measuring`). A way is handed a `Stage`; what it times is what stands in
-`with stage.timed()`, or all of it.
+Every way of a job runs in a process of its own (`measuring`). A way is handed a `Stage`; what it times is what
+stands in `with stage.timed()`, or all of it.
 """
 
 from __future__ import annotations

@@ -17,20 +17,19 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.job import Job, Measured, Stage, Way
+from benchmarks.job import Job, Measured, Stage
+from nono.server.app import LocalServer
 
 LOOK_EVERY_S = 0.05
 ROOT = Path(__file__).parent.parent
 # A proxy between processes of one machine would be measured as well, and so would compiling modules that are compiled
 # when a package is installed.
-_DISTURBS = ("PROXY", "DONTWRITEBYTECODE", "OPENAI", "GEMINI", "GOOGLE", "NONO")
-ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if not any(word in name.upper() for word in _DISTURBS)
-} | {
+_DISTURBS = re.compile("PROXY|DONTWRITEBYTECODE|OPENAI|GEMINI|GOOGLE|NONO", re.IGNORECASE)
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not _DISTURBS.search(name)} | {
     "NO_PROXY": "127.0.0.1,localhost",
     "OPENAI_API_KEY": "local",
     "GEMINI_API_KEY": "local",
@@ -39,9 +38,12 @@ ENVIRONMENT = {
 
 
 def measure_all(
-    jobs: Mapping[str, Sequence[Job]], scale: float, tell: Callable[[str], object]
+    jobs: Mapping[str, Sequence[Job]], scale: float, tell: Callable[[str], object], *, apart: bool = True
 ) -> dict[str, dict[str, list[Measured]]]:
-    """Measure the jobs of some modules (by module); returns what was found, by job and way."""
+    """Measure the jobs of some modules (by module); returns what was found, by job and way.
+
+    Without `apart` everything happens in this process: quicker, and good for nothing but to see that it runs.
+    """
     found: dict[str, dict[str, list[Measured]]] = {}
     for module, ones in jobs.items():
         for job, folder in _prepared(ones, scale, tell):
@@ -49,10 +51,33 @@ def measure_all(
             found[job.name] = {way.name: [] for way in job.ways}
             for _ in range(job.repeats if scale >= 1 else 1):
                 for way in job.ways:
-                    one = _measure(module, job, way, folder, job.scaled(scale, way))
+                    order = _Order(module, job.name, way.name, folder, job.scaled(scale, way))
+                    one = (_apart if apart else _here)(order, with_server=job.server)
                     found[job.name][way.name].append(one)
                     tell(f"    {way.name}: {one.seconds:.3f} s, {one.peak_mb:.0f} MB {one.notes or ''}")
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """One way of one job, to be done in a folder; all of it fits on a command line."""
+
+    module: str
+    job: str
+    way: str
+    folder: Path
+    size: int
+    server_url: str | None = None
+
+    def do(self) -> Measured:
+        jobs: Sequence[Job] = import_module(self.module).JOBS
+        way = next(way for job in jobs if job.name == self.job for way in job.ways if way.name == self.way)
+        stage, whole = (Stage(self.folder, self.size, self.server_url) for _ in range(2))
+        with whole.timed():
+            way.do(stage)
+        timed = whole if stage.seconds is None else stage
+        assert timed.seconds is not None
+        return Measured(timed.seconds, timed.cpu_s, high_water_mb("self"), stage.notes)
 
 
 def _prepared(jobs: Sequence[Job], scale: float, tell: Callable[[str], object]) -> Iterator[tuple[Job, Path]]:
@@ -71,18 +96,27 @@ def _prepared(jobs: Sequence[Job], scale: float, tell: Callable[[str], object]) 
                 yield job, Path(name)
 
 
-def _measure(module: str, job: Job, way: Way, folder: Path, size: int) -> Measured:
-    with tempfile.TemporaryDirectory(prefix="nono-bench-server-") as data:
-        if not job.server:
-            return _run_child([module, job.name, way.name, str(folder), str(size)])
-        with _server(Path(data)) as (url, pid):
-            measured = _run_child([module, job.name, way.name, str(folder), str(size), url])
-            measured.notes["server_mb"] = _high_water_mb(pid)
-            return measured
+def _apart(order: _Order, *, with_server: bool) -> Measured:
+    if not with_server:
+        return _run_child(order)
+    with tempfile.TemporaryDirectory(prefix="nono-bench-server-") as data, _server(Path(data)) as (url, pid):
+        measured = _run_child(replace(order, server_url=url))
+        measured.notes["server_mb"] = high_water_mb(pid)
+        return measured
 
 
-def _run_child(arguments: list[str]) -> Measured:
-    command = [sys.executable, "-m", "benchmarks.measuring", *arguments]
+def _here(order: _Order, *, with_server: bool) -> Measured:
+    if not with_server:
+        return order.do()
+    with LocalServer() as server:
+        measured = replace(order, server_url=server.url).do()
+        measured.notes["server_mb"] = high_water_mb("self")
+        return measured
+
+
+def _run_child(order: _Order) -> Measured:
+    given = [order.module, order.job, order.way, str(order.folder), str(order.size)]
+    command = [sys.executable, "-m", "benchmarks.measuring", *given, *([order.server_url] if order.server_url else [])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=ROOT) as child:
         tree = _Tree(child.pid)
         assert child.stdout is not None
@@ -91,7 +125,7 @@ def _run_child(arguments: list[str]) -> Measured:
     if child.returncode != 0:
         raise SystemExit(f"{' '.join(command)} failed")
     measured = Measured(**json.loads(said.splitlines()[-1]))
-    return Measured(measured.seconds, measured.cpu_s, max(measured.peak_mb, peak_mb), measured.notes)
+    return replace(measured, peak_mb=max(measured.peak_mb, peak_mb))
 
 
 class _Tree:
@@ -130,7 +164,7 @@ def _resident_mb(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-def _high_water_mb(pid: int | str) -> float:
+def high_water_mb(pid: int | str) -> float:
     status = Path(f"/proc/{pid}/status")
     found = re.search(r"VmHWM:\s+(\d+)", status.read_text()) if status.exists() else None
     return int(found[1]) / 1024 if found else 0.0
@@ -153,17 +187,9 @@ def _server(data: Path) -> Iterator[tuple[str, int]]:
             server.terminate()
 
 
-def _do_one(module: str, job_name: str, way_name: str, folder: str, size: str, url: str | None = None) -> None:
-    jobs: Sequence[Job] = import_module(module).JOBS
-    way = next(way for job in jobs if job.name == job_name for way in job.ways if way.name == way_name)
-    stage = Stage(Path(folder), int(size), url)
-    whole = Stage(Path(folder), int(size))
-    with whole.timed():
-        way.do(stage)
-    timed = whole if stage.seconds is None else stage
-    assert timed.seconds is not None
-    print(json.dumps(asdict(Measured(timed.seconds, timed.cpu_s, _high_water_mb("self"), stage.notes))))
+def main(module: str, job: str, way: str, folder: str, size: str, url: str | None = None) -> None:
+    print(json.dumps(asdict(_Order(module, job, way, Path(folder), int(size), url).do())))
 
 
 if __name__ == "__main__":
-    _do_one(*sys.argv[1:])
+    main(*sys.argv[1:])

@@ -40,7 +40,7 @@ def draw(bars: Sequence[Bar]) -> str:
     middle = LABELS + (WIDTH - LABELS) / 2
     step = (WIDTH - LABELS - 60) / 2 / REACH
     shapes = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif">',
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
     ]
     for doublings in range(-REACH + 1, REACH, 1):
@@ -54,9 +54,8 @@ def draw(bars: Sequence[Bar]) -> str:
         x = min(middle, middle + bar.margin * step)
         width = max(2.0, abs(bar.margin) * step)
         shapes.append(_text(LABELS - 10, y + 13, bar.label, "end"))
-        shapes.append(
-            f'<rect x="{x:.1f}" y="{y + 2}" width="{width:.1f}" height="{ROW - 9}" fill="{MET if bar.met else MISSED}"/>'
-        )
+        ink = MET if bar.met else MISSED
+        shapes.append(f'<rect x="{x:.1f}" y="{y + 2}" width="{width:.1f}" height="{ROW - 9}" fill="{ink}"/>')
     return "\n".join([*shapes, "</svg>", ""])
 
 
@@ -65,4 +64,4 @@ def _times(doublings: int) -> str:
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" fill="{INK}">{escape(text)}</text>'
+    return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" font-size="12" fill="{INK}">{escape(text)}</text>'

@@ -11,9 +11,9 @@ from benchmarks.job import OURS, Found, Goal, Job, median
 from benchmarks.machine import describe
 from benchmarks.plot import Bar, draw
 
-HOW = """Every way of doing a job is a process of its own; the ways take turns. Seconds are by the clock, medians of the repeats,
-± half of the distance between the fastest and the slowest; *cpu* is processor time of the process and its children; memory is
-the peak of both together. Ratios are of figures in this run, on this machine."""
+HOW = """Every way of doing a job is a process of its own; the ways take turns. Seconds are by the clock, medians of the
+repeats, ± half of the distance between the fastest and the slowest; *cpu* is processor time of the process and its
+children; memory is the peak of both together. Ratios are of figures of this run, on this machine."""
 
 
 def write(jobs: Sequence[Job], found: Mapping[str, Found], into: Path, scale: float, took_s: float) -> Path:
@@ -26,10 +26,11 @@ def write(jobs: Sequence[Job], found: Mapping[str, Found], into: Path, scale: fl
     ]
     (into / "RESULTS.svg").write_text(draw(bars), "utf-8")
     met = sum(bar.met for bar in bars)
+    made = f"Made by `make bench` on {datetime.now(UTC):%Y-%m-%d} in {took_s / 60:.0f} minutes"
     lines = [
         "# What nono costs, measured",
         "",
-        f"Made by `make bench` on {datetime.now(UTC):%Y-%m-%d} in {took_s / 60:.0f} minutes; {met} of {len(bars)} goals are met.",
+        f"{made}; {met} of {len(bars)} goals are met.",
         "What was tried to get there, and what it gave: [NOTES.md](NOTES.md). Other libraries: [PEERS.md](PEERS.md).",
         "",
         f"{describe()}.",
@@ -57,7 +58,8 @@ def write(jobs: Sequence[Job], found: Mapping[str, Found], into: Path, scale: fl
 
 def _goal_line(job: Job, goal: Goal, value: float) -> str:
     bound = f"≥ {goal.least:g}" if goal.least is not None else f"≤ {goal.most:g}"
-    return f"| {job.name} | {goal.what} | {bound}{goal.unit} | {number(value)}{goal.unit} | {'yes' if goal.met(value) else '**no**'} |"
+    met = "yes" if goal.met(value) else "**no**"
+    return f"| {job.name} | {goal.what} | {bound}{goal.unit} | {number(value)}{goal.unit} | {met} |"
 
 
 def _table(job: Job, found: Found, scale: float) -> list[str]:

@@ -49,17 +49,17 @@ def _job(name: str, says: str, copies: Way, goals: tuple[Goal, ...], prepare: Ca
 
 PLAN_GOALS = (faster_than(JSON, 8), faster_than(ORJSON, 1.5, figure="cpu_s", words="by processor time, as fast as"))
 PLAN_SAYS = (
-    "Prompts of 500 bytes from real sentences, rendered from a template, into request files that fit the provider's limits. "
-    "nono also checks ids, limits and the template, estimates tokens, keeps the rows for the results and forces its files "
-    "to disk; the loops build a dict a row and write it."
+    "Prompts of 500 bytes from real sentences, rendered from a template, into request files that fit the provider's "
+    "limits. nono also checks ids, limits and the template, estimates tokens, keeps the rows for the results and "
+    "forces its files to disk; the loops build a dict a row and write it."
 )
 JOBS = (
     _job("plan CSV", PLAN_SAYS, _copies("in.csv", "shards/*.jsonl"), PLAN_GOALS, prepare),
     _job("plan Parquet", PLAN_SAYS, _copies("in.parquet", "shards/*.jsonl"), PLAN_GOALS, prepare),
     _job(
         "settle",
-        "Answer lines of 1 KB and the kept rows, into one Parquet row each. nono joins, checks, orders and writes; the loops "
-        "read the answers into a dict and take the texts out in order, and write nothing.",
+        "Answer lines of 1 KB and the kept rows, into one Parquet row each. nono joins, checks, orders and writes; the "
+        "loops read the answers into a dict and take the texts out in order, and write nothing.",
         _copies("answers/*.jsonl", "results/*"),
         (faster_than(JSON, 6), faster_than(ORJSON, 1.0)),
         prepare,

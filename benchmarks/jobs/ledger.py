@@ -11,9 +11,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-import msgspec
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 import nono
 from benchmarks.job import Goal, Job, Stage, Way, at_most, median
@@ -167,9 +168,9 @@ def plan(stage: Stage) -> None:
     """What a plan adds to the ledger, in one transaction."""
     with tempfile.TemporaryDirectory(dir=stage.folder) as folder:
         ledger = Ledger(Path(folder) / "ledger.db")
-        run = dict(id="r", name=None, fingerprint="f", provider="openai", model="m", endpoint="e", account="a")
+        run = {"id": "r", "name": None, "fingerprint": "f", "provider": "openai", "model": "m", "endpoint": "e"}
         with stage.timed(), ledger.transaction() as work:
-            work.insert_run(**run, created_at=1, max_cost_usd=None, max_attempts=3)
+            work.insert_run(**run, account="a", created_at=1, max_cost_usd=None, max_attempts=3)
             for no in range(stage.size):
                 work.insert_part("r", no, no * 50_000, 50_000)
                 shard_id = work.insert_shard(
@@ -192,7 +193,8 @@ JOBS = (
             at_most("ledger_mb", 50, "the ledger's file when all is over", " MB", way=STATUS),
         ),
         columns={"ledger_mb": "ledger MB"},
-        says="Twenty thousand shards of 50,000 rows are a billion rows. *Status* opens the workspace and reads; *resume* "
-        "takes up a run of which half is done, from opening the workspace to the first upload; *plan* writes all shards down.",
+        says="Twenty thousand shards of 50,000 rows are a billion rows. *Status* opens the workspace and reads; "
+        "*resume* takes up a run of which half is done, from opening the workspace to the first upload; *plan* writes "
+        "all shards down.",
     ),
 )

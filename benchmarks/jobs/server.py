@@ -91,7 +91,7 @@ JOBS = (
             ),
         ),
         columns={"server_mb": "server MB"},
-        says="From creating the batch to its answer file, answered by the instant simulated model; every answer is in a "
-        "journal on disk before the next request is asked. The loop keeps nothing, checks nothing and polls nothing.",
+        says="From creating the batch to its answer file, answered by the instant simulated model; every answer is in "
+        "a journal on disk before the next request is asked. The loop keeps nothing, checks nothing and polls nothing.",
     ),
 )
