@@ -11,12 +11,15 @@ import pytest
 
 from nono import errors
 from nono.connector import gemini_service, genai_batch_processing
-from nono.providers.gemini import wire
+from nono.facts import read_facts
+from nono.providers.gemini import answers, wire
+from nono.providers.openai import wire as openai_wire
 
 ROOT = Path(__file__).parent.parent.parent
-HOMES = (genai_batch_processing, gemini_service, wire, errors)
+HOMES = (genai_batch_processing, gemini_service, wire, answers, openai_wire, errors)
 ROW = re.compile(r"^\| (?P<there>.+?) \| `(?P<here>[^`]+)` \|$", re.MULTILINE)
 NAME = re.compile(r'(?P<owner>\w+)(?:\.(?P<member>\w+))?(?:\((?P<options>[^)]*)\))?(?: = "(?P<value>[^"]*)")?')
+FACT = re.compile(r"(?P<provider>\w+): (?P<name>[\w.]+) = (?P<value>\d+)")
 PARITY = (ROOT / "docs" / "parity.md").read_text("utf-8")
 ROWS = [(match["there"], match["here"]) for match in ROW.finditer(PARITY)]
 
@@ -43,7 +46,14 @@ def test_the_tables_are_read_whole() -> None:
     assert len(ROWS) == len(lines)
 
 
-@pytest.mark.parametrize(("there", "here"), ROWS)
+@pytest.mark.parametrize(("there", "here"), [row for row in ROWS if FACT.fullmatch(row[1])])
+def test_a_number_in_the_table_is_the_facts(there: str, here: str) -> None:
+    match = FACT.fullmatch(here)
+    assert match is not None
+    assert read_facts(match["provider"]).number(match["name"]) == int(match["value"])
+
+
+@pytest.mark.parametrize(("there", "here"), [row for row in ROWS if not FACT.fullmatch(row[1])])
 def test_a_name_in_the_table_is_a_name_in_python(there: str, here: str) -> None:
     match = NAME.fullmatch(here)
     assert match is not None, here

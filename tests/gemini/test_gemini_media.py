@@ -114,3 +114,13 @@ def test_sources_of_a_search_are_read() -> None:
     assert grounding is not None
     assert (grounding.queries, grounding.sources) == (("euro 2024 winner",), (("uefa.com", "https://x"),))
     assert GeminiBatchService.grounding_of(drawn(PNG)) is None
+
+
+def test_vectors_come_by_their_keys_from_results_of_either_kind(tmp_path: Path) -> None:
+    response = {"embedding": {"values": [0.5, 1.0]}}
+    lines = [{"key": "a", "response": response}, {"key": "b", "error": {"code": 3, "message": "no"}}]
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    inline = [InlineResult("", response, metadata={"key": "a"}), InlineResult("", None, {"code": 3})]
+    for results in (lines, answers, inline):
+        assert GeminiBatchService.vectors_of(results) == {"a": [0.5, 1.0]}

@@ -32,7 +32,8 @@ class GeminiRequests:
     build_image_request = staticmethod(bodies.build_image_request)
     build_embedding_request = staticmethod(bodies.build_embedding_request)
 
-    # Of the answers' `response`: pictures and sounds, calls of functions, what Google Search gave.
+    # Of the answers' `response`: vectors, pictures and sounds, calls of functions, what Google Search gave.
+    vectors_of = staticmethod(media.vectors_of)
     save_media = staticmethod(media.save_media)
     media_of = staticmethod(media.media_of)
     function_calls_of = staticmethod(media.function_calls_of)

@@ -1,4 +1,4 @@
-"""What an answer holds besides text: pictures and speech, calls of functions, and the sources of a search.
+"""What an answer holds besides text: pictures, speech, vectors, calls of functions, and the sources of a search.
 
 https://ai.google.dev/api/caching#Part · https://ai.google.dev/gemini-api/docs/google-search
 """
@@ -13,8 +13,7 @@ from typing import Any
 from nono import jsonl
 from nono.errors import InputError
 from nono.media import Media, media, save
-
-__all__ = ["FunctionCall", "Grounding", "Media", "function_calls_of", "grounding_of", "media_of", "save_media"]
+from nono.providers.gemini.answers import vector_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,15 @@ def grounding_of(response: Any) -> Grounding | None:
     return None
 
 
+def vectors_of(results: Any) -> dict[str, list[float]]:
+    """The vectors of an embeddings job by their keys, in the order of the answers; an answer with an error has none.
+
+    `results` are those of `save_media`. Raises InputError for what are no results.
+    """
+    found = ((key, vector_of(body)) for key, body in _answers(results) if isinstance(body, Mapping))
+    return {key: vector for key, vector in found if vector is not None}
+
+
 def save_media(results: Any, folder: str | Path) -> list[Path]:
     """Write every picture and sound of the results into `folder`, and return the files, in the order of the answers.
 
@@ -77,12 +85,16 @@ def save_media(results: Any, folder: str | Path) -> list[Path]:
 
     Raises InputError for what are no results, UnreadableAnswer naming the answer whose bytes are damaged.
     """
+    return save(_answers(results), folder, media_of)
+
+
+def _answers(results: Any) -> Iterator[tuple[str, Any]]:
+    """Key and answer of each result, whatever their shape."""
     if isinstance(results, (str, Path)) and not hasattr(results, "response"):
         results = jsonl.read_values(Path(results))
     if isinstance(results, Mapping) or hasattr(results, "response") or not isinstance(results, Iterable):
         results = [results]
-    answers = (_taken_apart(result, number) for number, result in enumerate(results, start=1))
-    return save(answers, folder, media_of)
+    return (_taken_apart(result, number) for number, result in enumerate(results, start=1))
 
 
 def _taken_apart(result: Any, number: int) -> tuple[str, Any]:
