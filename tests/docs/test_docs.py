@@ -16,6 +16,7 @@ from nono.cli import COMMANDS
 from nono.cli.exits import MEANING
 from nono.facts import read_facts
 from nono.runs.ledger.states import ATTEMPT_MOVES, diagram
+from nono.server.faults import catalogue
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -71,6 +72,7 @@ def exit_codes_table() -> str:
 GENERATED = {
     ("README.md", "limits"): limits_table,
     ("docs/runs.md", "exit codes"): exit_codes_table,
+    ("docs/server.md", "faults"): catalogue.table,
     ("docs/architecture.md", "diagram: attempts"): lambda: f"```mermaid\n{diagram(ATTEMPT_MOVES)}\n```",
 }
 

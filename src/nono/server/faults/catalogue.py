@@ -190,14 +190,14 @@ _ROWS = (
     Fault(
         "corrupt-lines",
         "an answer line is damaged",
-        {"how": one_of("cut", *lines.DAMAGE)},
+        {"how": one_of(*lines.DAMAGE)},
         share=0.05,
         lines=lines.damage,
     ),
     Fault(
         "odd-lines",
         "an answer line is odd, and still JSON: CRLF, blank lines around it, spaces, a strange separator inside",
-        {"how": one_of("crlf", *lines.ODDITIES)},
+        {"how": one_of(*lines.ODDITIES)},
         share=0.05,
         readable=True,
         lines=lines.make_odd,
@@ -221,7 +221,7 @@ def table() -> str:
     rows = ["| fault | what happens | befalls | parameters |", "|---|---|---|---|"]
     for fault in _ROWS:
         befalls = ", ".join(fault.calls) if fault.calls != CALLS else "any call"
-        given = ", ".join(f"`{name}` ({_shown(one.default)})" for name, one in fault.parameters.items())
+        given = ", ".join(f"`{name}` ({_shown(one)})" for name, one in fault.parameters.items())
         rows.append(f"| `{fault.name}` | {fault.does} | {befalls or _whom(fault)} | {given} |")
     return "\n".join(rows)
 
@@ -231,5 +231,8 @@ def _whom(fault: Fault) -> str:
     return kind if fault.share == 1.0 else f"{kind}, {fault.share:.0%}"
 
 
-def _shown(default: object) -> str:
-    return "–" if default is None else str(default).lower()
+def _shown(parameter: Parameter) -> str:
+    default = parameter.default
+    if parameter.words:
+        return " / ".join(parameter.words)
+    return "–" if default is None else str(default).lower() if isinstance(default, bool) else str(default)

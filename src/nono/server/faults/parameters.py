@@ -14,11 +14,12 @@ FOREVER = None
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """`fits` tells whether a value will do, `expected` says so in words."""
+    """`fits` tells whether a value will do, `expected` says so in words; `words` are the values, where they are few."""
 
     default: Any
     expected: str
     fits: Callable[[Any], bool]
+    words: tuple[str, ...] = ()
 
     def read(self, row: Mapping[str, Any], name: str, place: str) -> Any:
         """The value in a rule. Raises SettingsError."""
@@ -56,8 +57,9 @@ def text(default: str | None) -> Parameter:
     return Parameter(default, "a text", lambda value: isinstance(value, str))
 
 
-def one_of(default: str, *words: str) -> Parameter:
-    return Parameter(default, f"one of {', '.join(words)}", lambda value: value in words)
+def one_of(*words: str) -> Parameter:
+    """The first is the default."""
+    return Parameter(words[0], f"one of {', '.join(words)}", lambda value: value in words, words)
 
 
 def _is_number(value: Any) -> bool:
