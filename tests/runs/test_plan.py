@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -270,3 +272,19 @@ def test_memory_stays_flat_while_rows_grow_tenfold(tmp_path: Path) -> None:
     few, many = map(int, ran.stdout.split())
     assert many < 200
     assert many - few < 60
+
+
+def test_a_disk_that_fills_up_while_a_part_is_written_leaves_nothing(tmp_path: Path, monkeypatch: Any) -> None:
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) > 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        _plan(tmp_path, ["x"] * 50, rows_per_part=5)
+    assert [path.name for folder in ("shards", "rows") for path in (tmp_path / folder).iterdir()] == []

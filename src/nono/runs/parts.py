@@ -21,6 +21,7 @@ from nono.datasets import Batch
 from nono.files import whole_file
 from nono.runs.kept import RowKeeper, write_borrowed
 from nono.runs.lines import BYTES_PER_TOKEN, Lines, SeparateLines
+from nono.runs.pipeline import Behind
 from nono.runs.reused import Lent, record, reused_path
 
 # Distinct repeated requests that dedupe remembers (some 200 bytes each); what repeats beyond them is sent again.
@@ -79,6 +80,9 @@ class PartWriter:
         self._first_rows: dict[bytes, int] = {}
         self._planned: list[PlannedPart] = []
         self._open: _OpenPart | None = None
+        self._behind = Behind()
+        # Parts whose files have not got their names yet.
+        self._unfinished: set[_OpenPart] = set()
         self.borrowed = 0
         self.warnings: tuple[str, ...] = ()
 
@@ -86,10 +90,11 @@ class PartWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._behind.stop()
         if kind is None:
             return
-        if self._open is not None:
-            self._open.abandon()
+        for unfinished in self._unfinished:
+            unfinished.abandon()
         for part in self._planned:
             for folder in (self._shards_into, self._rows_into):
                 for path in folder.glob(f"{part.no:06}.*") if folder else ():
@@ -116,6 +121,7 @@ class PartWriter:
 
     def finish(self) -> list[PlannedPart]:
         self._close()
+        self._behind.finish()
         return self._planned
 
     def _stretches(self, batch: Batch, made: Lines) -> Iterator[tuple[int, int, int | Lent | None]]:
@@ -163,24 +169,38 @@ class PartWriter:
         return part.no, row - part.first_row
 
     def _begin(self, first_row: int) -> _OpenPart:
-        self._open = _OpenPart(len(self._planned), first_row, self._limits, self._shards_into, self._rows_into)
+        number = len(self._planned)
+        self._open = _OpenPart(number, first_row, self._limits, self._behind, self._shards_into, self._rows_into)
+        self._unfinished.add(self._open)
         return self._open
 
     def _close(self) -> None:
         if self._open is not None:
-            self._planned.append(self._open.close())
+            self._planned.append(self._open.planned())
+            self._behind.do(self._finish, self._open)
             self._open = None
+
+    def _finish(self, part: _OpenPart) -> None:
+        part.close()
+        self._unfinished.discard(part)
 
 
 class _OpenPart:
-    """The part that is being written."""
+    """The part that is being written; its files are written behind."""
 
     def __init__(
-        self, no: int, first_row: int, limits: PartLimits, shards_into: Path | None, rows_into: Path | None
+        self,
+        no: int,
+        first_row: int,
+        limits: PartLimits,
+        behind: Behind,
+        shards_into: Path | None,
+        rows_into: Path | None,
     ) -> None:
         self.no = no
         self.first_row = first_row
         self._limits = limits
+        self._behind = behind
         self._rows_into = rows_into
         self._shard_path = shards_into / f"{no:06}.jsonl" if shards_into else None
         self._files = ExitStack()
@@ -202,7 +222,7 @@ class _OpenPart:
         if self._shard_path is not None:
             if self._shard is None:
                 self._shard = self._files.enter_context(whole_file(self._shard_path, mode=0o600))
-            self._shard.write(made.content)
+            self._behind.do(self._shard.write, made.content)
         self._rows += made.count
         self._requests += made.count
         self._bytes += len(made.content)
@@ -260,12 +280,15 @@ class _OpenPart:
 
     def keep(self, batch: Batch, start: int, stop: int) -> None:
         if self._keeper is not None and start < stop:
-            self._keeper.keep(batch if stop - start == batch.size else batch.cut(start, stop))
+            self._behind.do(self._keeper.keep, batch if stop - start == batch.size else batch.cut(start, stop))
 
-    def close(self) -> PlannedPart:
+    def close(self) -> None:
+        """Give the files their names."""
         self._files.close()
         if self._borrowed and self._rows_into is not None:
             write_borrowed(self._rows_into, self.no, self._borrowed)
+
+    def planned(self) -> PlannedPart:
         return PlannedPart(
             no=self.no,
             first_row=self.first_row,

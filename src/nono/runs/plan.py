@@ -25,6 +25,7 @@ from nono.runs.duplicates import KeyHashes, ascend
 from nono.runs.encoding import Ids, LineMaker
 from nono.runs.lines import Lines
 from nono.runs.parts import PartLimits, PartWriter, PlannedPart
+from nono.runs.pipeline import read_ahead
 from nono.runs.problems import Problems
 from nono.runs.render import as_text, compile_prompt, read_template
 from nono.runs.reused import Lent
@@ -103,7 +104,7 @@ def plan(
     repeated = _RepeatedIds(source, maker) if ids is not None else None
     columns = _Columns()
     with PartWriter(limits, shards_into, rows_into, twice, earlier) as parts:
-        for batch in source.batches():
+        for batch in read_ahead(source.batches()):
             columns.see(batch)
             row_ids = maker.ids(batch, problems)
             if repeated is not None:

@@ -20,6 +20,7 @@ from nono.datasets import ArrowBatch, Batch
 from nono.datasets.arrow import have_arrow
 from nono.files import whole_file
 from nono.jsonl import decode, split_lines
+from nono.runs.pipeline import Behind
 from nono.runs.plan import Column
 
 BEFORE = (Column("custom_id", "text"), Column("outcome", "text"), Column("answer", "text"))
@@ -125,6 +126,8 @@ class _ParquetPart:
         self._file = file
         self._layout = layout
         self._writer: Any = None
+        # Row groups are compressed and written while the next one's rows are settled.
+        self._behind = Behind(waiting=1)
         self._waiting: list[Any] = []
         self._rows = self._bytes = 0
 
@@ -160,15 +163,17 @@ class _ParquetPart:
         table = pa.Table.from_batches(self._waiting)
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._file, table.schema, compression="zstd", compression_level=1)
-        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        self._behind.do(self._writer.write_table, table, max(1, table.num_rows))
         self._waiting, self._rows, self._bytes = [], 0, 0
 
     def close(self) -> None:
         self._flush()
+        self._behind.finish()
         if self._writer is not None:
             self._writer.close()
 
     def abandon(self) -> None:
+        self._behind.stop()
         if self._writer is not None:
             self._writer.close()
 
