@@ -15,6 +15,7 @@ import pytest
 from nono.cli import COMMANDS
 from nono.cli.exits import MEANING
 from nono.facts import read_facts
+from nono.providers.openai.compatible import services
 from nono.runs.ledger.states import ATTEMPT_MOVES, diagram
 from nono.server.faults import catalogue
 
@@ -28,6 +29,13 @@ LIMITS = {
         "limits.creates_per_hour",
         "service.window_s",
         "service.output_kept_s",
+        "service.price_factor",
+    ],
+    "vertex": [
+        "limits.requests_per_file",
+        "limits.file_bytes",
+        "service.queued_s",
+        "service.window_s",
         "service.price_factor",
     ],
     "gemini": [
@@ -63,6 +71,19 @@ def limits_table() -> str:
     return "\n".join(lines)
 
 
+def services_table() -> str:
+    lines = ["| service | what | value | unit | source |", "|---|---|---|---|---|"]
+    for service in services():
+        hosts = ", ".join(host.removeprefix(".") for host in service.hosts)
+        lines.append(f"| **{service.name}** | hosts | {hosts} | | |")
+        for fact in service.own.values():
+            value = ", ".join(fact.value) if isinstance(fact.value, list) else fact.value
+            shown = f"{value:,}" if isinstance(value, int) else value
+            words = fact.name.partition(".")[2].replace("_", " ")
+            lines.append(f"| {service.name} | {words} | {shown} | {fact.unit} | {fact.source} |")
+    return "\n".join(lines)
+
+
 def exit_codes_table() -> str:
     lines = ["| code | meaning |", "|---|---|"]
     return "\n".join(lines + [f"| {int(code)} | {meaning} |" for code, meaning in MEANING.items()])
@@ -72,6 +93,7 @@ def exit_codes_table() -> str:
 GENERATED = {
     ("README.md", "limits"): limits_table,
     ("docs/runs.md", "exit codes"): exit_codes_table,
+    ("docs/openai.md", "services"): services_table,
     ("docs/server.md", "faults"): catalogue.table,
     ("docs/architecture.md", "diagram: attempts"): lambda: f"```mermaid\n{diagram(ATTEMPT_MOVES)}\n```",
 }
@@ -94,7 +116,7 @@ def environment(server: Any, tmp_path: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/runs.md", "docs/server.md"])
+@pytest.mark.parametrize("file", ["README.md", "docs/runs.md", "docs/server.md", "docs/openai.md"])
 def test_every_python_block_runs(server: Any, tmp_path: Path, file: str) -> None:
     (tmp_path / "reviews.csv").write_text("text\nI loved it\nNever again\n")
     for number, code in enumerate(blocks((ROOT / file).read_text("utf-8"), "python")):

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -24,10 +23,12 @@ _VERSION = re.compile(r"^/(?:v\d+\w*/)?")
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service: OpenAI's facts, with what differs there."""
+    """One service: OpenAI's facts with its `own`, which are what differs there; `hosts` are where it answers."""
 
     name: str
     facts: Facts
+    own: Facts = field(default_factory=lambda: Facts({}))
+    hosts: tuple[str, ...] = ()
 
     def said(self, name: str, otherwise: Any) -> Any:
         """What the service says about something, or what OpenAI would."""
@@ -67,8 +68,8 @@ OPENAI = Service("OpenAI", read_facts("openai"))
 def service_at(base_url: str) -> Service:
     """The service that answers under this address."""
     host = (urlsplit(base_url).hostname or "").lower()
-    for hosts, service in _services():
-        if any(host.endswith(name) if name.startswith(".") else host == name for name in hosts):
+    for service in services():
+        if any(host.endswith(name) if name.startswith(".") else host == name for name in service.hosts):
             return service
     return OPENAI
 
@@ -98,12 +99,13 @@ def check_window(window: str, facts: Facts) -> None:
 
 
 @cache
-def _services() -> tuple[tuple[tuple[str, ...], Service], ...]:
+def services() -> tuple[Service, ...]:
+    """The services that are known, as `compatible.toml` has them."""
     text = (resources.files("nono.providers.openai") / "compatible.toml").read_text("utf-8")
-    return tuple((tuple(table.pop("hosts")), _service(table)) for table in tomllib.loads(text).values())
+    return tuple(map(_service, tomllib.loads(text).values()))
 
 
 def _service(table: dict[str, Any]) -> Service:
-    name, ours = table.pop("name"), read_facts("openai")
-    theirs: Mapping[str, Any] = facts_of(table)
-    return Service(name, Facts({**ours, **theirs}))
+    name, hosts = table.pop("name"), tuple(table.pop("hosts"))
+    own = facts_of(table)
+    return Service(name, Facts({**read_facts("openai"), **own}), own, hosts)
