@@ -103,7 +103,7 @@ def test_a_share_is_about_that_share() -> None:
 
 def test_every_fault_has_one_way_of_happening() -> None:
     for fault in FAULTS.values():
-        ways = [fault.act, fault.view, fault.fate, fault.row, fault.lines]
+        ways = [fault.act, fault.view, fault.fate, fault.row, fault.line, fault.order]
         # The room of an account is refused at the create by one provider, and by a failed batch by the other.
         assert sum(way is not None for way in ways) == (2 if fault.name == "token-limit" else 1), fault.name
 

@@ -165,3 +165,17 @@ def test_a_call_that_hangs_does_not_keep_a_stopped_server_alive() -> None:
         "except TimeoutError: print('left')"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout == "left\n"
+
+
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [
+        ('[{"fault": "explode"}]', "fault rule 1: there is no fault 'explode'"),
+        ("nowhere.json", "the fault rules nowhere.json cannot be read"),
+    ],
+)
+def test_faults_that_make_no_sense_are_told_with_what_there_is(tmp_path: Path, faults: str, said: str) -> None:
+    code, error = refused(tmp_path, "--port", "0", "--faults", faults)
+    assert code == 2
+    assert f"error: {said}" in error
+    assert "\nhint: " in error

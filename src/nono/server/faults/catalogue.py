@@ -1,7 +1,7 @@
 """Every fault there is, as one table: its name, what it does, whom it can befall, what it can be told.
 
-Exactly one of the last columns says how: `act` answers a call in its own way, `view` changes what a reply shows of a
-batch, `fate` decides about a batch, `row` fails a request, `lines` spoils answer lines.
+One of the last columns says how: `act` answers a call in its own way, `view` changes what a reply shows of a batch,
+`fate` decides about a batch, `row` fails a request, `line` spoils an answer line, `order` puts lines elsewhere.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Fault:
     """`calls` are what it befalls unless a rule says otherwise; with `only`, a rule cannot say otherwise.
 
     `share` is how many of its occasions it befalls where a rule names none. `readable`: an answer line that it touched
-    can still be read.
+    can still be read; `breaks_json`: what it leaves is no JSON, so that it spares answers that stand in a reply.
     """
 
     name: str
@@ -29,11 +29,13 @@ class Fault:
     only: bool = False
     share: float = 1.0
     readable: bool = False
+    breaks_json: bool = False
     act: replies.Act | None = None
     view: views.View | None = None
     fate: fates.Decide | None = None
     row: fates.Fail | None = None
-    lines: lines.Spoil | None = None
+    line: lines.Spoil | None = None
+    order: lines.Order | None = None
 
 
 _SHOWING = ("list", "get")
@@ -56,6 +58,7 @@ _ROWS = (
         "the connection is reset at once; the call arrives and takes effect so much later",
         {"seconds": seconds(30)},
         calls=("create", "cancel", "delete"),
+        only=True,
         act=replies.late,
     ),
     Fault(
@@ -182,17 +185,17 @@ _ROWS = (
         "shuffle-lines",
         "answer lines change places within so many lines",
         {"window": number(1_000, 2, 1_000_000)},
-        readable=True,
-        lines=lines.shuffle,
+        order=lines.shuffle,
     ),
-    Fault("duplicate-lines", "an answer line comes twice", share=0.05, readable=True, lines=lines.duplicate),
-    Fault("missing-lines", "an answer line is missing", share=0.05, lines=lines.leave_out),
+    Fault("duplicate-lines", "an answer line comes twice", share=0.05, readable=True, line=lines.duplicate),
+    Fault("missing-lines", "an answer line is missing", share=0.05, line=lines.leave_out),
     Fault(
         "corrupt-lines",
         "an answer line is damaged",
         {"how": one_of(*lines.DAMAGE)},
         share=0.05,
-        lines=lines.damage,
+        breaks_json=True,
+        line=lines.damage,
     ),
     Fault(
         "odd-lines",
@@ -200,16 +203,17 @@ _ROWS = (
         {"how": one_of(*lines.ODDITIES)},
         share=0.05,
         readable=True,
-        lines=lines.make_odd,
+        breaks_json=True,
+        line=lines.make_odd,
     ),
     Fault(
         "foreign-lines",
         "another batch's answer line comes as well: its id is not among the requests",
         share=0.05,
         readable=True,
-        lines=lines.add_foreign,
+        line=lines.add_foreign,
     ),
-    Fault("lost-ids", "an answer line has lost its id", share=0.05, lines=lines.lose_id),
+    Fault("lost-ids", "an answer line has lost its id", share=0.05, line=lines.lose_id),
 )
 
 FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in _ROWS}

@@ -172,10 +172,8 @@ class Exchange:
 
     async def _gone(self) -> None:
         while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
+            if (await self._receive())["type"] == "http.disconnect":
                 return
-            self._read.append(message)
 
 
 class Reply:

@@ -1,7 +1,6 @@
 """How answer lines are spoiled: one line in (without its line feed), the lines that stand for it out.
 
-A `Spoil` is told the line, whether it is one of a file (or of a list inside a reply, which must stay JSON), and a
-number from 0 to 1 that is the line's own.
+A `Spoil` is told the line and a number from 0 to 1 that is the line's own; an `Order` all lines, and their key.
 """
 
 from __future__ import annotations
@@ -15,7 +14,9 @@ from nono.server.dialect import Kind
 if TYPE_CHECKING:
     from nono.server.faults.rules import Rule
 
+Lines = Iterator[tuple[Kind, bytes]]
 Spoil = Callable[["Rule", bytes, float], list[bytes]]
+Order = Callable[["Rule", Lines, str], Lines]
 
 # What cannot be read any more, whoever tries.
 DAMAGE: Mapping[str, Callable[[bytes, float], bytes]] = {
@@ -60,24 +61,12 @@ def lose_id(rule: Rule, line: bytes, at: float) -> list[bytes]:
     return [_ID.sub(rb'"\1": null', line, count=1)]
 
 
-def shuffle(rule: Rule, line: bytes, at: float) -> list[bytes]:
-    """Says only that this line moves; the places change in `shuffled`."""
-    return [line]
-
-
-def shuffled(rule: Rule, lines: Iterator[tuple[Kind, bytes]], key: str) -> Iterator[tuple[Kind, bytes]]:
-    """The same lines in another order: each leaves from a random place of a window, so that memory stays flat."""
+def shuffle(rule: Rule, lines: Lines, key: str) -> Lines:
+    """The same lines in another order: each leaves from some place of a window, so that memory stays flat."""
     window: list[tuple[Kind, bytes]] = []
     for number, one in enumerate(lines):
         window.append(one)
         if len(window) >= rule["window"]:
             yield window.pop(int(rule.draw(f"{key}:{number}") * len(window)))
-    number = 0
     while window:
-        number += 1
-        yield window.pop(int(rule.draw(f"{key}:end:{number}") * len(window)))
-
-
-def is_whole(name: str) -> bool:
-    """Whether what the fault leaves is still JSON, line by line."""
-    return name not in ("corrupt-lines", "odd-lines")
+        yield window.pop(int(rule.draw(f"{key}:left:{len(window)}") * len(window)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 
 from nono.server.clock import Clock
-from nono.server.dialect import Answer, Ask, Checked, Kind
+from nono.server.dialect import Answer, Ask, Checked
 from nono.server.faults import views
 from nono.server.faults.calls import Named
 from nono.server.faults.exchange import Change
 from nono.server.faults.fates import Fate, Occasion
-from nono.server.faults.lines import is_whole, shuffle, shuffled
+from nono.server.faults.lines import Lines
 from nono.server.faults.log import NAME, Log
 from nono.server.faults.rules import Counted, Rule
 from nono.server.records import Batch
@@ -128,17 +128,18 @@ class World:
             output_tokens=usage.output_tokens,
         )
 
-    def answer_lines(self, batch: Batch, lines: Iterator[tuple[Kind, bytes]]) -> Iterator[tuple[Kind, bytes]]:
+    def answer_lines(self, batch: Batch, lines: Lines) -> Lines:
         # The answers of Gemini's inline batches stand in a reply that has to stay JSON.
-        inline = batch.protocol == "gemini" and batch.input_file_id is None
-        rules = self._rules(
-            batch.protocol, lambda rule: rule.fault.lines is not None and (not inline or is_whole(rule.fault.name))
+        in_reply = batch.protocol == "gemini" and batch.input_file_id is None
+        spoiling = self._rules(
+            batch.protocol,
+            lambda rule: rule.fault.line is not None and not (in_reply and rule.fault.breaks_json),
         )
-        spoiled = self._spoiled(batch, lines, [rule for rule in rules if rule.fault.lines is not shuffle])
-        for rule in rules:
-            if rule.fault.lines is shuffle and self.counted.fires(rule, batch.seq, f"batch {batch.seq}"):
-                spoiled = shuffled(rule, spoiled, str(batch.seq))
-        return spoiled
+        lines = self._spoiled(batch, lines, spoiling)
+        for rule in self._rules(batch.protocol, lambda rule: rule.fault.order is not None):
+            if rule.fault.order and self.counted.fires(rule, batch.seq, f"batch {batch.seq}"):
+                lines = rule.fault.order(rule, lines, str(batch.seq))
+        return lines
 
     def moved(self, batch: Batch) -> None:
         files = {role: file_id.rpartition("/")[2] for role, file_id in batch.outputs.items()}
@@ -159,12 +160,10 @@ class World:
             with self._lock:
                 self._fates.pop((batch.protocol, batch.id), None)
 
-    def _spoiled(
-        self, batch: Batch, lines: Iterator[tuple[Kind, bytes]], rules: list[Rule]
-    ) -> Iterator[tuple[Kind, bytes]]:
+    def _spoiled(self, batch: Batch, lines: Lines, rules: list[Rule]) -> Lines:
         for ordinal, (kind, line) in enumerate(lines):
             touched = next((rule for rule in rules if self._touches(rule, batch, ordinal)), None)
-            if touched is None or touched.fault.lines is None:
+            if touched is None or touched.fault.line is None:
                 yield kind, line
                 continue
             self.log.write(
@@ -175,7 +174,7 @@ class World:
                 fault=touched.fault.name,
                 readable=touched.fault.readable,
             )
-            for one in touched.fault.lines(touched, line.rstrip(b"\n"), touched.draw(f"at {batch.seq}:{ordinal}")):
+            for one in touched.fault.line(touched, line.rstrip(b"\n"), touched.draw(f"at {batch.seq}:{ordinal}")):
                 yield kind, one + b"\n"
 
     def _touches(self, rule: Rule, batch: Batch, ordinal: int) -> bool:
