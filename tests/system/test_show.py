@@ -24,7 +24,7 @@ from nono.runs.ledger import RunState
 FULL = os.environ.get("NONO_PROOF") == "full"
 ROWS = 100_000 if FULL else 3_000
 KILLS = 10
-SERVER_KILLS = 3 if FULL else 2
+SERVER_KILLS = 3 if FULL else 1
 PARTS = 24
 HERE = Path(__file__).parent
 WAIT_S = 1800.0 if FULL else 60.0
