@@ -17,6 +17,7 @@ SAYS = [
     "100.0 ['request-1', 'request-2']",
     "['request-1.png']\nNone []",
     r"gs://my-bucket/answers/prediction-model-\S+ ['request-1']",
+    "2 ['007', '008']",
 ]
 
 
