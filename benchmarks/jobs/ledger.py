@@ -5,6 +5,7 @@ Some shards go through a real run; their rows in the ledger are then copied unti
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -31,6 +32,7 @@ SHARDS = 20_000
 REAL_SHARDS = 20
 # Of a run that is under way.
 AT_WORK = 40
+DAY_MS = 86_400_000
 MODEL = "openai/gpt-4o-mini"
 STATUS, COMMAND, RESUME, PLAN = "status", "`nono status`, the process", "resume, to the first upload", "plan"
 
@@ -75,6 +77,8 @@ def _copy_rows(db: sqlite3.Connection, run_id: str, size: int, done: int) -> Non
         sent = no < done + AT_WORK
         made = {name: f"{name}-{no:08d}" for name in ("file_id", "batch_id")} if sent else {}
         attempt = {"no": 1, "tag": tag(run_id, no, 1, 0), **made}
+        # Created long ago: no provider takes so many within the hour.
+        attempt["created_at"] = real["attempts"][at]["created_at"] - DAY_MS
         if done <= no:
             unanswered = {"ended_at": None, "done_requests": 0}
             attempt |= unanswered | ({"state": "created"} if sent else {"state": "planned"})
@@ -152,7 +156,8 @@ class _Provider:
 
 def resume(stage: Stage) -> None:
     """From opening the workspace to the first call that sends something."""
-    home = stage.folder / "halfway"
+    home = stage.folder / "begun"
+    shutil.copytree(stage.folder / "halfway", home)
     peek = Workspace(home)
     run_id = peek.find().id
     provider = _Provider([attempt.batch_id or "" for attempt in peek.ledger.attempts_at_work(run_id)])
@@ -162,6 +167,8 @@ def resume(stage: Stage) -> None:
     run.wait(until_submitted=True)
     assert provider.first_upload_at is not None
     stage.seconds = provider.first_upload_at - began
+    run.ledger.close()
+    shutil.rmtree(home)
 
 
 def plan(stage: Stage) -> None:

@@ -123,4 +123,3 @@ class Progress:
 class StateCount:
     state: AttemptState
     attempts: int
-    oldest_since: int
