@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nono import jsonl
-from nono.errors import AnswerLost, InputError, MissingKey, NonoError, NotSent, SettingsError
+from nono.errors import AnswerLost, InputError, LimitError, MissingKey, NonoError, NotSent, SettingsError
 from nono.exchange import Call, Reply, adrive, drive
 from nono.jsonl import BadLine
 from nono.model import Outcome, Phase
@@ -217,6 +217,46 @@ def test_an_option_that_a_provider_does_not_have_is_refused_with_those_it_has(pr
     with pytest.raises(SettingsError, match="has no option 'colour'") as caught:
         provider.at(options={"colour": "red"})
     assert all(name in str(caught.value.hint) for name in provider.options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "field", "sent"),
+    [
+        ("gemini", {"priority": "-5"}, "priority", "-5"),
+        ("gemini", {"webhook": "https://example.com/hook"}, "webhookConfig", {"uris": ["https://example.com/hook"]}),
+        (
+            "openai",
+            {"output_expires_after": "86400"},
+            "output_expires_after",
+            {"anchor": "created_at", "seconds": 86400},
+        ),
+    ],
+)
+def test_an_option_travels_with_every_batch(
+    perform: Perform, name: str, options: dict[str, str], field: str, sent: Any
+) -> None:
+    row = ROWS[name]
+    script = Script(said(row.tagged("t-1")))
+    provider = provider_named(name).at(options=options)
+    perform(provider.create(file_id=row.file_id, task=Task("chat", row.model), tag="t-1"), script)
+    body = script.calls[0].json
+    assert body.get("batch", body)[field] == sent
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("gemini", {"priority": "high"}),
+        ("gemini", {"webhook": "example.com"}),
+        ("openai", {"output_expires_after": "a day"}),
+        ("openai", {"output_expires_after": "60"}),
+        ("openai", {"completion_window": ""}),
+        ("vertex", {"bucket": "my-bucket"}),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused_before_anything_is_sent(name: str, options: dict[str, str]) -> None:
+    with pytest.raises((SettingsError, InputError, LimitError)):
+        provider_named(name).at(options=options)
 
 
 def test_an_account_shows_no_key_and_its_fingerprint_gives_none_away(provider: Provider, row: Row) -> None:

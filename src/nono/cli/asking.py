@@ -40,7 +40,7 @@ _OPTIONS = (
         "options",
         multiple=True,
         metavar="NAME=VALUE",
-        help="An option of the provider: project, location, bucket of vertex; completion_window of openai.",
+        help="An option of the provider: bucket=gs://… (vertex), completion_window=7d (openai), priority=5 (gemini), …",
     ),
     click.option(
         "--format", "format_", help="The input's format, where its name does not tell: csv, jsonl, parquet, …"

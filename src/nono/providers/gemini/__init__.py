@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nono.errors import SettingsError
 from nono.exchange import Account, Flow
 from nono.facts import Facts, read_facts
 from nono.media import Media
@@ -18,17 +19,33 @@ from nono.providers.gemini.check import check_request
 
 
 class GeminiProvider:
-    """The Provider protocol over Gemini's wire; `nono.providers.Provider` says what each part does. Holds nothing."""
+    """The Provider protocol over Gemini's wire; `nono.providers.Provider` says what each part does.
+
+    `priority` and `webhook` are those of every job that is created.
+    """
 
     name = "gemini"
     id_key = "key"
     id_mark = ""
     facts: Facts = read_facts("gemini")
-    options: Mapping[str, str] = {}
+    options: Mapping[str, str] = {
+        "priority": "a whole number: which of the account's jobs come first, higher before lower",
+        "webhook": "the address that the service calls when a batch ends",
+    }
+
+    def __init__(self, priority: int | None = None, webhook: str | None = None) -> None:
+        self._priority = priority
+        self._webhook = webhook
 
     def at(self, base_url: str | None = None, options: Mapping[str, str] | None = None) -> GeminiProvider:
-        check_options(self, options)
-        return self
+        given = check_options(self, options)
+        webhook = given.get("webhook")
+        if webhook is not None:
+            flows.webhook_config(webhook)
+        priority = given.get("priority")
+        if priority is not None and not re.fullmatch(r"-?\d{1,18}", priority):
+            raise SettingsError(f"option priority is {priority!r}", hint="a whole number; the rest have 0")
+        return GeminiProvider(None if priority is None else int(priority), webhook)
 
     def account(self, *, api_key: str | None = None, base_url: str | None = None) -> Account:
         return resolve(api_key=api_key, base_url=base_url)[0]
@@ -64,7 +81,16 @@ class GeminiProvider:
         """The tag is the display name. A full queue (429) is raised as RateLimited: the same file goes in later."""
         endpoint = translate.endpoint_for(task)
         return wire.remote_batch(
-            (yield from flows.create(task.model, file_name=file_id, display_name=tag, endpoint=endpoint))
+            (
+                yield from flows.create(
+                    task.model,
+                    file_name=file_id,
+                    display_name=tag,
+                    endpoint=endpoint,
+                    priority=self._priority,
+                    webhook=self._webhook,
+                )
+            )
         )
 
     def get(self, batch_id: str) -> Flow[RemoteBatch]:

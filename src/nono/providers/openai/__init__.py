@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nono.errors import InputError
+from nono.errors import InputError, SettingsError
 from nono.exchange import Account, Flow
 from nono.facts import Facts
 from nono.media import Media
@@ -30,20 +30,31 @@ class OpenAIProvider:
     name = "openai"
     id_key = "custom_id"
     id_mark = ""
-    options: Mapping[str, str] = {"completion_window": "how long a batch may take where a service leaves a choice: 7d"}
+    options: Mapping[str, str] = {
+        "completion_window": "how long a batch may take where a service leaves a choice: 7d",
+        "output_expires_after": "after so many seconds the answer files vanish at the provider",
+    }
 
-    def __init__(self, service: Service = OPENAI, completion_window: str | None = None) -> None:
+    def __init__(
+        self, service: Service = OPENAI, completion_window: str | None = None, output_expires_after: int | None = None
+    ) -> None:
         self._service = service
         self.facts: Facts = service.facts
         self._window = completion_window or "24h"
+        self._expires_after_s = output_expires_after
 
     def at(self, base_url: str | None = None, options: Mapping[str, str] | None = None) -> OpenAIProvider:
-        """Raises LimitError for a completion window that the service does not offer."""
+        """Raises LimitError for a completion window or an expiry that the service does not offer."""
         service = service_at(base_url_of(base_url))
-        window = check_options(self, options).get("completion_window")
+        given = check_options(self, options)
+        window, expiry = given.get("completion_window"), given.get("output_expires_after")
         if window is not None:
             check_window(window, service.facts)
-        return OpenAIProvider(service, window)
+        if expiry is not None:
+            if not expiry.isdecimal():
+                raise SettingsError(f"option output_expires_after is {expiry!r}", hint="seconds: 86400")
+            flows.expiry_of(int(expiry), service.facts)
+        return OpenAIProvider(service, window, None if expiry is None else int(expiry))
 
     def account(self, *, api_key: str | None = None, base_url: str | None = None) -> Account:
         return account_from_settings(api_key=api_key, base_url=base_url)
@@ -100,7 +111,13 @@ class OpenAIProvider:
 
     def create(self, *, file_id: str, task: Task, tag: str) -> Flow[RemoteBatch]:
         endpoint, metadata = self._service.spelled(self.endpoint_for(task)), {wire.TAG_KEY: tag}
-        made = yield from flows.create_batch(file_id, endpoint, completion_window=self._window, metadata=metadata)
+        made = yield from flows.create_batch(
+            file_id,
+            endpoint,
+            completion_window=self._window,
+            metadata=metadata,
+            output_expires_after=self._expires_after_s,
+        )
         return wire.remote_batch(made)
 
     def get(self, batch_id: str) -> Flow[RemoteBatch]:
