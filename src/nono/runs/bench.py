@@ -204,13 +204,15 @@ def stop_if_account_is_refused(error: NonoError) -> None:
         raise RunStops("out_of_quota", error.message) from error
 
 
-def postpone(bench: Bench, attempt: AttemptRow, step: str, error: NonoError) -> AttemptRow:
-    """Note a passing trouble and try the step again later.
+def nobody_is_there(bench: Bench, error: NonoError, tries: int) -> bool:
+    """An outage is waited out; an address where nobody has answered yet, after some tries, is likely a wrong one."""
+    return isinstance(error, NotSent) and not bench.reached and tries >= TRIES_UNREACHED
 
-    An outage is waited out; an address where nobody has ever answered is more likely a wrong one, and stops the run.
-    """
+
+def postpone(bench: Bench, attempt: AttemptRow, step: str, error: NonoError) -> AttemptRow:
+    """Note a passing trouble and try the step again later; stop the run where nobody is there."""
     stop_if_account_is_refused(error)
-    if isinstance(error, NotSent) and not bench.reached and attempt.tries >= TRIES_UNREACHED:
+    if nobody_is_there(bench, error, attempt.tries):
         raise RunStops("unavailable", error.message) from error
     wait_s = backoff_s(attempt.tries, getattr(error, "retry_after_s", None))
     with bench.commit() as commit:

@@ -6,13 +6,13 @@ The loop holds no state that a crash could lose: what it knows is in the ledger,
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
 from nono.errors import KeyRefused, NonoError
 from nono.runs import admission, cancelling, harvest, rounds, submission
-from nono.runs.bench import Bench, RunStops, backoff_s
+from nono.runs.bench import Bench, RunStops, backoff_s, nobody_is_there
+from nono.runs.crew import Crew
 from nono.runs.events import Happened
 from nono.runs.ledger import AttemptRow, AttemptState, RunState
 from nono.runs.ledger.states import FINAL
@@ -49,7 +49,7 @@ class Engine:
     def __init__(self, bench: Bench, ownership: Ownership) -> None:
         self.bench = bench
         self._ownership = ownership
-        self._busy: dict[int, Future[None]] = {}
+        self._busy: set[int] = set()
         self._failure: BaseException | None = None
         self._stop: RunStops | None = None
         # The gate: attempts from this one on wait for room; those before it are counted in already, and go on.
@@ -82,7 +82,7 @@ class Engine:
         Raises what a step could not deal with (a full disk, a superseded owner, a bug); the ledger is whole then too.
         """
         bench = self.bench
-        pool = ThreadPoolExecutor(bench.settings.workers) if bench.settings.workers else None
+        crew = Crew(bench.settings.workers, f"nono-{bench.run.id}") if bench.settings.workers else None
         try:
             self._begin()
             while True:
@@ -93,11 +93,11 @@ class Engine:
                 self._ownership.renew()
                 self._heed_wish()
                 self._poll_when_due()
-                started = self._start_steps(pool)
+                started = self._start_steps(crew)
                 if self._failure is not None:
                     raise self._failure
                 if started or self._busy:
-                    # A finished step sets `wake`; without a pool it has been taken already.
+                    # A finished step sets `wake`; without a crew it has been taken already.
                     if self._busy:
                         bench.clock.wait(self._idle_s(), bench.wake)
                     continue
@@ -110,8 +110,8 @@ class Engine:
                     continue
                 bench.clock.wait(self._idle_s(), bench.wake)
         finally:
-            if pool is not None:
-                pool.shutdown(wait=True)
+            if crew is not None:
+                crew.end()
         if self._failure is not None:
             raise self._failure
         return self._end()
@@ -165,6 +165,9 @@ class Engine:
         except KeyRefused as error:
             self._stop = RunStops("key_refused", error.message)
         except NonoError as error:
+            if nobody_is_there(bench, error, self._poll_failures):
+                self._stop = RunStops("unavailable", error.message)
+                return
             self._poll_failures += 1
             wait_s = backoff_s(self._poll_failures, getattr(error, "retry_after_s", None))
             self._polled_at, self._poll_after_s = now, wait_s
@@ -176,10 +179,10 @@ class Engine:
         youngest = max(attempt.created_at or 0 for attempt in at_work)
         self._polled_at, self._poll_after_s = bench.now(), poll_interval_s(bench, (now - youngest) / 1000)
 
-    def _start_steps(self, pool: ThreadPoolExecutor | None) -> int:
-        """Start (or, without a pool, take) the steps that are due; returns how many."""
+    def _start_steps(self, crew: Crew | None) -> int:
+        """Start (or, without a crew, take) the steps that are due; returns how many."""
         bench = self.bench
-        room = bench.settings.workers - len(self._busy) if pool else 1
+        room = bench.settings.workers - len(self._busy) if crew else 1
         # Taken before the ledger is read: a step that ends in between has moved its attempt, and the row read is old.
         busy = frozenset(self._busy)
         started = 0
@@ -189,11 +192,11 @@ class Engine:
             if attempt.id in busy | self._held or (attempt.state in SUBMISSIONS and attempt.id >= self._open_until()):
                 continue
             started, room = started + 1, room - 1
-            if pool is None:
+            if crew is None:
                 self._take(attempt)
             else:
-                self._busy[attempt.id] = pool.submit(self._take, attempt)
-                self._busy[attempt.id].add_done_callback(partial(self._done, attempt.id))
+                self._busy.add(attempt.id)
+                crew.do(partial(self._take_and_tell, attempt))
         return started
 
     def _due(self, limit: int) -> list[AttemptRow]:
@@ -212,13 +215,17 @@ class Engine:
 
     def _take(self, attempt: AttemptRow) -> None:
         try:
+            self._step(attempt)
+        except BaseException as failure:
+            self._failure = self._failure or failure
+
+    def _step(self, attempt: AttemptRow) -> None:
+        try:
             verdict = STEPS[attempt.state](self.bench, attempt)
         except RunStops as stop:
             self._stop = self._stop or stop
             if self.bench.ledger.attempt(attempt.id).state is attempt.state:
                 self._held.add(attempt.id)
-        except BaseException as failure:
-            self._failure = self._failure or failure
         else:
             if verdict is not None:
                 self._close_gate(attempt, verdict)
@@ -232,8 +239,9 @@ class Engine:
             with bench.commit() as commit:
                 commit.event(Happened.NO_ROOM, reason=wait.reason, wait_s=wait.seconds)
 
-    def _done(self, attempt_id: int, _: Future[None]) -> None:
-        self._busy.pop(attempt_id, None)
+    def _take_and_tell(self, attempt: AttemptRow) -> None:
+        self._take(attempt)
+        self._busy.discard(attempt.id)
         self.bench.wake.set()
 
     def _at_rest(self) -> bool:

@@ -1,0 +1,34 @@
+"""A few threads that take steps. Unlike those of a `ThreadPoolExecutor` they do not keep the interpreter from ending:
+who wants to leave at once must not have to wait for a call that hangs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Thread
+
+
+class Crew:
+    """So many daemon threads, which do what they are given in the order of its coming."""
+
+    def __init__(self, size: int, name: str) -> None:
+        self._tasks: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._threads = [Thread(target=self._work, name=f"{name}-{no}", daemon=True) for no in range(size)]
+        for thread in self._threads:
+            thread.start()
+
+    def do(self, task: Callable[[], object]) -> None:
+        """Do this as soon as a thread is free; the task may not raise."""
+        self._tasks.put(task)
+
+    def end(self) -> None:
+        """Return when everything is done; the threads have ended then."""
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        for task in iter(self._tasks.get, None):
+            task()
