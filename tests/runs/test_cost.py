@@ -9,7 +9,7 @@ import pytest
 from nono.datasets import open_source
 from nono.model import Usage
 from nono.providers import Task, provider_named
-from nono.runs.cost import Budget, OverBudget, Price, estimate, price_of
+from nono.runs.cost import Price, estimate, price_of
 from nono.runs.plan import plan
 
 OPENAI, GEMINI = provider_named("openai"), provider_named("gemini")
@@ -78,11 +78,3 @@ def test_embeddings_have_no_output() -> None:
     task = Task("embedding", "text-embedding-3-small")
     found = estimate(plan(open_source(["x" * 400]), task, OPENAI, prompt="{{ text }}"), task, OPENAI, day=DAY)
     assert found.high_usd == pytest.approx(101 * 1.33 * 0.02e-6, abs=1e-6)
-
-
-def test_a_budget_is_debited_and_stops_in_time() -> None:
-    budget = Budget(10.0).debit(6.0)
-    assert budget.left_usd == 4.0
-    with pytest.raises(OverBudget, match=r"\$5\.00 more would pass the budget of \$10\.00"):
-        budget.debit(5.0)
-    assert budget.debit(4.0).left_usd == 0.0

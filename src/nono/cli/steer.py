@@ -84,10 +84,15 @@ def follow(run: Run, *, quiet: bool = False, as_json: bool = False, **options: A
         status = run.wait(view.show, **options)
     if as_json:
         click.echo(json.dumps(status.to_dict()))
-    if signals and not status.over:
-        click.echo(f"left safely; resume with: nono resume {run.id}", err=True)
-        return 128 + signals[0]
-    return finish(status)
+    return _left(status, signals) or finish(status)
+
+
+def _left(status: RunStatus, signals: list[int]) -> int:
+    """The exit code of a command that a signal has ended, with a word about how to go on; 0 if none has."""
+    if not signals or status.over:
+        return 0
+    click.echo(f"left safely; resume with: nono resume {status.id}", err=True)
+    return 128 + signals[0]
 
 
 def opened(name: str | None, env_file: str | None = None) -> Run:
@@ -178,12 +183,13 @@ def cancel(run: str, yes: bool, as_json: bool, env_file: str | None) -> None:
 
     found = opened(run, env_file)
     confirm(f"cancel {found!r}?", yes=yes)
-    status = found.cancel()
+    with _terminate_politely(found) as signals:
+        status = found.cancel()
     if as_json:
         click.echo(json.dumps(status.to_dict()))
     if not status.over and status.owner is not None:
         click.echo(f"asked {status.owner} to cancel", err=True)
-    sys.exit(finish(status))
+    sys.exit(_left(status, signals) or finish(status))
 
 
 @click.command()

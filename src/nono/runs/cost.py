@@ -1,5 +1,4 @@
-"""Money: what a run may cost, what it did cost, and a budget. Prices come from the package genai-prices, if it is
-there.
+"""Money: what a run may cost, and what it did cost. Prices come from the package genai-prices, if it is there.
 
 Estimates before, from bytes: input tokens are a guess (4 bytes a token, a third more or less), output tokens a wide
 one. Actual costs after, from the tokens that the answers report. Where no price is known, none is made up.
@@ -9,13 +8,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from importlib.metadata import version
 from typing import Any
 
-from nono.errors import InputError
 from nono.model import Usage
 from nono.providers import Provider, Task
 from nono.runs.plan import Plan
@@ -164,28 +162,3 @@ def _output_limit(task: Task) -> int | None:
         if isinstance(parameters.get(name), int):
             return int(parameters[name])
     return None
-
-
-class OverBudget(InputError):
-    """A debit would pass the budget; nothing was sent for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """A sum that may be spent, and what is spent of it."""
-
-    limit_usd: float
-    spent_usd: float = 0.0
-
-    @property
-    def left_usd(self) -> float:
-        return max(0.0, self.limit_usd - self.spent_usd)
-
-    def debit(self, amount_usd: float) -> Budget:
-        """The budget after spending `amount_usd`. Raises OverBudget if there is not so much left."""
-        if self.spent_usd + amount_usd > self.limit_usd:
-            raise OverBudget(
-                f"${amount_usd:.2f} more would pass the budget of ${self.limit_usd:.2f} (${self.spent_usd:.2f} spent)",
-                hint="raise --max-cost, or send fewer rows",
-            )
-        return replace(self, spent_usd=self.spent_usd + amount_usd)
