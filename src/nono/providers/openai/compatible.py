@@ -94,7 +94,7 @@ def check_window(window: str, facts: Facts) -> None:
             limit=limit.value,
             found=seconds,
             source=limit.source,
-            hint="nothing was sent; check=False sends anyway",
+            hint="nothing was sent; with the service class, check=False sends anyway",
         )
 
 
