@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from nono.errors import SettingsError
 from nono.server.app import LocalServer
 from nono.server.clock import SECOND_NS, HandClock, SteeredClock, SystemClock
 from nono.server.faults.log import Log
-from openai import OpenAI
+from openai import APIConnectionError, OpenAI
 
 Serve = Callable[..., tuple[LocalServer, OpenAI]]
 START_NS = 1_763_800_000 * SECOND_NS
@@ -86,6 +87,18 @@ def test_it_holds_no_key_and_no_prompt(serving: Serve) -> None:
     assert "canary" not in log
 
 
+@pytest.mark.parametrize("length", [True, False])
+def test_it_knows_an_answer_that_was_cut_whatever_its_client_saw(serving: Serve, length: bool) -> None:
+    server, sdk = serving(faults=[{"fault": "truncate", "at": 9, "length": length, "nth": 1}])
+    batch = done(sdk, chat_lines(["a"]))
+    for _ in range(2):
+        with suppress(APIConnectionError):
+            sdk.files.content(batch.output_file_id or "")
+    cut, whole = [entry for entry in told(server, "call") if entry["call"] == "content"]
+    assert (cut["whole"], cut["sent"], cut["fault"]) == (False, 9, "truncate")
+    assert (whole["whole"], "fault" in whole) == (True, False)
+
+
 def test_it_is_read_from_an_entry_on(serving: Serve) -> None:
     server, sdk = serving(faults=[])
     done(sdk, chat_lines(["a", "b"]))
@@ -128,8 +141,7 @@ def test_it_survives_a_killed_server(tmp_path: Path) -> None:
         batch = done(sdk, chat_lines(["a", "b", "c"]))
         httpx2.post(f"{url}/_nono/clock", json={"advance": 86_400 * 3})
         before = httpx2.get(f"{url}/_nono/log").text
-        then_ns = httpx2.get(f"{url}/_nono/clock").json()["now_ns"]
-        sdk.batches.list()
+        then_ns = json.loads(before.splitlines()[-1])["at_ns"]
         process.send_signal(signal.SIGKILL)
         process.wait()
         process, url = served("--faults", "[]", "--speed", "100")

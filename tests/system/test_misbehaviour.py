@@ -55,6 +55,9 @@ CURED: dict[str, list[dict[str, Any]]] = {
     "an unreadable 2xx": [{"fault": "garble", "call": ["create", "list", "upload"], "times": 3}],
     "a slow drip": [{"fault": "drip", "call": "content", "bytes": 400, "seconds": 5}],
     "a download that breaks": [{"fault": "truncate", "at": 700, "times": 2}],
+    "a download that ends too early and looks whole": [{"fault": "truncate", "at": 700, "length": False, "times": 2}],
+    "a download that ends in the middle of nowhere": [{"fault": "garble", "call": "content", "times": 2}],
+    "a download that is empty": [{"fault": "truncate", "at": 0, "length": False, "times": 2}],
     "a download that breaks before its first byte": [{"fault": "truncate", "at": 0, "times": 1}],
     "a download that breaks again and again": [{"fault": "truncate", "at": 500}],
     "a list that lags": [

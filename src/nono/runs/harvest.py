@@ -179,6 +179,9 @@ def fetch(bench: Bench, attempt: AttemptRow) -> None:
         files = bench.perform(bench.provider.fetch(batch, into))
         if _is_short(bench, batch, files) and attempt.tries < LATE_OUTPUT_TRIES:
             bench.seen.pop(attempt.batch_id, None)
+            # Where nobody names its size, a download that broke off looks whole: it is begun anew.
+            for file in files:
+                file.unlink()
             with bench.commit() as commit:
                 commit.keep(attempt, due_in_s=LATE_OUTPUT_S, tries=attempt.tries + 1)
             return

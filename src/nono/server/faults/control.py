@@ -108,6 +108,7 @@ class Control:
                     steer(wishes[name])
             except SettingsError as error:
                 raise Refused(400, str(error)) from error
+        self._world.log.write("clock", speed=clock.speed)  # what it shows stands in every entry
         return self._show_clock(request)
 
     async def _show_log(self, request: Request) -> Response:

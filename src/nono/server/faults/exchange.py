@@ -31,13 +31,17 @@ Change = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 @dataclass(slots=True)
 class Told:
-    """What the log will say: the status that was sent (None: none), bytes of its body, whether the call took effect."""
+    """What the log will say: the status that was sent (None: none), bytes of its body, whether the call took effect.
+
+    `whole`: the answer was sent to its end. `cut`: it ends too early all the same, whatever the client sees.
+    """
 
     status: int | None = None
     sent: int = 0
     received: int = 0
     effect: bool = False
     whole: bool = False
+    cut: bool = False
     range_start: int = 0
     fault: str | None = None
     ids: dict[str, str] = field(default_factory=dict)
@@ -58,6 +62,7 @@ class Exchange:
         clock: Clock,
         store: Store,
         changes: tuple[Change, ...] = (),
+        tell: Callable[[], None],
     ) -> None:
         self.scope = scope
         self.app = app
@@ -69,6 +74,7 @@ class Exchange:
         self.told = Told(ids=dict(call.ids))
         self._receive = receive
         self._send = send
+        self._tell: Callable[[], None] | None = tell
         self._read: list[Message] = []
         self._whole: bytes | None = None
 
@@ -108,7 +114,7 @@ class Exchange:
     # the answer
 
     async def send(self, message: Message) -> None:
-        """To the client, noted."""
+        """To the client, noted: nobody has an answer that the log does not know."""
         if message["type"] == "http.response.start":
             self.told.status = message["status"]
             headers = Headers(raw=list(message.get("headers", [])))
@@ -116,8 +122,16 @@ class Exchange:
             self.told.range_start = int(start) if start.isdigit() else 0
         elif message["type"] == "http.response.body":
             self.told.sent += len(message.get("body", b""))
-            self.told.whole = not message.get("more_body", False)
+            if not message.get("more_body", False):
+                self.told.whole = not self.told.cut
+                self.tell()
         await self._send(message)
+
+    def tell(self) -> None:
+        """Let the log have what is known of the call; once."""
+        if self._tell is not None:
+            tell, self._tell = self._tell, None
+            tell()
 
     async def perform(self, send: Send | None = None) -> None:
         """Let the server answer, through `send` where that is given; replies that are looked into pass the changes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nono.server.dialect import Door
@@ -34,6 +36,12 @@ class Misbehaviour:
 
             await self._app(scope, receive, noted if call.name in _MAKING else send)
 
+        def tell() -> None:
+            if call.name in _MAKING and made.status < 300:
+                exchange.told.ids |= ids_in(call.name, asked, made.value() or {})
+            self._tell(scope, call.name, exchange)
+
+        asked: dict[str, Any] = {}
         exchange = Exchange(
             scope,
             receive,
@@ -44,8 +52,10 @@ class Misbehaviour:
             clock=world.clock,
             store=world.store,
             changes=world.changes_for(provider, call),
+            tell=tell,
         )
-        asked = await exchange.json() if call.name == "create" else {}
+        if call.name == "create":
+            asked = await exchange.json()
         exchange.told.ids |= ids_in(call.name, asked, {})
         rule = world.act_for(provider, call)
         try:
@@ -55,9 +65,7 @@ class Misbehaviour:
                 exchange.told.fault = rule.fault.name
                 await rule.fault.act(rule, exchange)
         finally:
-            if call.name in _MAKING and made.status < 300:
-                exchange.told.ids |= ids_in(call.name, asked, made.value() or {})
-            self._tell(scope, call.name, exchange)
+            exchange.tell()
 
     def _tell(self, scope: Scope, name: str, exchange: Exchange) -> None:
         told = exchange.told

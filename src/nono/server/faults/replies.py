@@ -93,6 +93,7 @@ async def page(rule: Rule, call: Exchange) -> None:
 async def garble(rule: Rule, call: Exchange) -> None:
     reply = await call.performed()
     reply.body = reply.body[: max(1, len(reply.body) // 3)]
+    call.told.cut = True
     await reply.give(call.send)
 
 
@@ -130,11 +131,10 @@ async def truncate(rule: Rule, call: Exchange) -> None:
         left -= len(piece)
         whole = not message.get("more_body", False) and len(piece) == len(message.get("body", b""))
         ended = whole or left == 0
+        call.told.cut = ended and not whole
         await call.send({**message, "body": piece, "more_body": not (whole or (ended and not rule["length"]))})
-        if ended and not whole:
-            call.told.whole = False
-            if rule["length"]:
-                await call.hang_up()
+        if call.told.cut and rule["length"]:
+            await call.hang_up()
 
     await call.perform(send)
 
