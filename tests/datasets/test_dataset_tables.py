@@ -76,7 +76,7 @@ def test_a_row_that_never_ends_is_not_waited_for() -> None:
 def _large(tmp_path: Path, last: str) -> Path:
     path = tmp_path / "in.csv"
     row = "x" * 998
-    path.write_text("\n\nid,text\n" + "".join(f"{n},{row}\n" for n in range(3 * BATCH_BYTES // 1000)) + last)
+    path.write_text("\n\nid,text\n" + "".join(f"{n},{row}\n" for n in range(6291)) + last)
     return path
 
 

@@ -15,8 +15,8 @@ from nono.datasets.batches import Batch
 from nono.datasets.compression import digest
 from nono.errors import InputError
 
-# A batch is about this large, whatever its rows are.
-BATCH_BYTES = 2 << 20
+# A batch is about this large, whatever its rows are: it stays in a processor's cache while it is worked on.
+BATCH_BYTES = 1 << 20
 BATCH_ROWS = 4096
 
 
