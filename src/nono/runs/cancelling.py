@@ -24,9 +24,14 @@ def cancel_what_can_be(bench: Bench, *, busy: Container[int]) -> None:
 
 
 def _drop(bench: Bench, attempt: AttemptRow) -> None:
-    if attempt.file_id is not None and bench.settings.provider_files == "delete":
+    if bench.settings.provider_files == "delete":
         try:
-            bench.perform(bench.provider.delete_file(attempt.file_id))
+            file_id = attempt.file_id
+            if attempt.state is AttemptState.FILE_INTENT:  # it may have arrived all the same
+                found = bench.perform(bench.provider.find_file(bench.file_name(attempt, bench.shard(attempt))))
+                file_id = found.id if found is not None else None
+            if file_id is not None:
+                bench.perform(bench.provider.delete_file(file_id))
         except NonoError as error:
             with bench.commit() as commit:
                 commit.event(Happened.NOT_CLEANED, attempt, error=error.message)

@@ -1,0 +1,511 @@
+"""Single steps of submitting, watching and giving up: what is asked when, what is kept, and what a person reads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lives import SETTINGS, Plan, begin_after, opened, planned
+from world import Crash, Fault, Weather, World
+
+from nono.errors import InputError, NotFound
+from nono.exchange import Call, Reply
+from nono.providers import Task, provider_named
+from nono.runs.adopting import requests_of
+from nono.runs.ledger import AttemptRow
+from nono.runs.run import Run
+from nono.runs.submission import FILE_LAG_TRIES, MOST_FILES, names_a_missing_file
+
+ONE = ("ok 1", "ok 2")
+ONCE = replace(SETTINGS, max_attempts=1)
+CREATE, LIST = "POST /batches", "GET /batches"
+
+
+@dataclass
+class Life:
+    """A run in its world, with the instants of its calls, in seconds."""
+
+    home: Path
+    run_id: str
+    world: World
+    run: Run
+    times: list[tuple[str, float]] = field(default_factory=list)
+
+    def at(self, what: str) -> list[float]:
+        return [round(at, 1) for call, at in self.times if call == what]
+
+    def noted(self, what: str) -> list[dict[str, Any]]:
+        return [entry for entry in self.world.log if entry["what"] == what]
+
+    def attempts(self) -> list[AttemptRow]:
+        return self.run.ledger.attempts(self.run.id)
+
+    def states(self) -> list[str]:
+        return [attempt.state.value for attempt in self.attempts()]
+
+    def told(self, name: str) -> list[dict[str, Any]]:
+        """The details of the run's events of this name."""
+        return [json.loads(event.detail) for event in self.run.ledger.events(self.run.id) if event.name == name]
+
+    def rows(self) -> list[dict[str, Any]]:
+        return list(self.run.results())
+
+    def outcomes(self) -> list[str]:
+        return [row["outcome"] for row in self.rows()]
+
+
+Begin = Callable[..., Life]
+Answer = Callable[[Call], Reply | None]
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    lives: list[Life] = []
+
+    def start(
+        texts: tuple[str, ...] = ONE, weather: Weather | None = None, *, answer: Answer | None = None, **words: Any
+    ) -> Life:
+        """A run that has been planned; `answer` may answer a call in the world's place."""
+        settings = words.pop("settings", SETTINGS)
+        plan: Plan = planned(tmp_path / f"life-{len(lives)}", texts, settings=settings, **words.pop("plan", {}))
+        world = begin_after(World(weather, **words), plan)
+        life = Life(plan.home, plan.run_id, world, opened(plan.home, plan.run_id, world))
+        _watch(life, answer)
+        lives.append(life)
+        return life
+
+    yield start
+    for life in lives:
+        life.run.workspace.close()
+        shutil.rmtree(life.home, ignore_errors=True)
+
+
+def _watch(life: Life, answer: Answer | None = None) -> None:
+    send = life.world.send
+
+    def noting(call: Call) -> Reply:
+        said = answer(call) if answer else None
+        life.times.append((f"{call.method} {call.path}", life.world.clock.true_ms / 1000))
+        return said if said is not None else send(call)
+
+    life.world.send = noting  # type: ignore[method-assign]
+    life.run.workspace.close()
+    life.run = opened(life.home, life.run_id, life.world)
+
+
+def die_at(place: str) -> Callable[[int, str], bool]:
+    """Die the first time that this happens."""
+    left = [1]
+
+    def crash(_: int, here: str) -> bool:
+        if left[0] and here == place:
+            left[0] = 0
+            return True
+        return False
+
+    return crash
+
+
+def again(life: Life) -> Life:
+    """The next process."""
+    life.world.revive()
+    life.run.workspace.close()
+    life.run = opened(life.home, life.run_id, life.world)
+    return life
+
+
+# uploading
+
+
+def test_a_file_that_had_arrived_when_the_process_died_is_not_sent_again(begin: Begin) -> None:
+    life = begin(crash_of=die_at("after POST /files"))
+    with pytest.raises(Crash):
+        life.run.wait()
+    again(life).run.wait()
+    assert [one["name"].endswith("-0-1.jsonl") or one["name"] for one in life.noted("uploaded")] == [True]
+    assert life.outcomes() == ["succeeded", "succeeded"]
+
+
+def test_a_file_that_arrived_by_half_is_deleted_and_sent_whole(begin: Begin) -> None:
+    life = begin(crash_of=die_at("after POST /files"))
+    with pytest.raises(Crash):
+        life.run.wait()
+    half = next(iter(life.world.files.values()))
+    half.content = half.content[:20]
+    again(life).run.wait()
+    assert half.deleted
+    assert len(life.noted("uploaded")) == 2
+    assert life.outcomes() == ["succeeded", "succeeded"]
+
+
+def test_an_upload_that_the_provider_refuses_ends_its_rows_with_the_providers_words(begin: Begin) -> None:
+    life = begin(
+        answer=first(("POST", "/files"), refusal(400, "Invalid file format for Batch API."), times=9), settings=ONCE
+    )
+    life.run.wait()
+    assert life.states() == ["refused"]
+    assert {(row["outcome"], row["error_code"], row["error_message"]) for row in life.rows()} == {
+        ("errored", "upload_refused", "openai: HTTP 400: Invalid file format for Batch API.")
+    }
+
+
+def test_an_upload_that_a_proxy_refuses_is_tried_again(begin: Begin) -> None:
+    page = Reply(400, {"content-type": "text/html"}, b"<html>bad gateway settings</html>")
+    life = begin(answer=first(("POST", "/files"), page, times=3))
+    life.run.wait()
+    assert life.outcomes() == ["succeeded", "succeeded"]
+
+
+def test_an_upload_to_an_address_that_knows_no_files_stops_the_run(begin: Begin) -> None:
+    life = begin(answer=first(("POST", "/files"), refusal(404, "Invalid URL (POST /v1/files)"), times=99))
+    status = life.run.wait()
+    assert status.state == "stopped"
+    assert status.reason == "upload_refused: openai: HTTP 404: Invalid URL (POST /v1/files)"
+    assert life.states() == ["file_intent"]
+
+
+# creating
+
+
+@pytest.mark.parametrize(
+    ("message", "missing"),
+    [
+        ("Cannot find file file-1, or organization org-1 does not have access to it.", True),
+        ("File files/abc not found.", True),
+        ("No such File object: file-1", True),
+        ("The object gs://b/o does not exist", True),
+        ("Cannot find model gpt-9", False),
+        ("The file has an invalid line", False),
+        ("endpoint not found", False),
+        ("", False),
+    ],
+)
+def test_which_words_say_that_a_file_is_missing(message: str, missing: bool) -> None:
+    assert names_a_missing_file(message) is missing
+
+
+def test_a_file_that_is_never_found_is_sent_anew_and_given_up_in_the_end(begin: Begin) -> None:
+    life = begin(weather=Weather(file_lag_s=1e9), settings=ONCE)
+    life.run.wait()
+    assert len(life.noted("uploaded")) == MOST_FILES
+    assert len(life.at(CREATE)) == MOST_FILES * (FILE_LAG_TRIES + 1)
+    assert life.states() == ["abandoned"] * (MOST_FILES - 1) + ["refused"]
+    assert {row["error_message"].partition(" file_")[0] for row in life.rows()} == {
+        "openai: HTTP 400: Cannot find file"
+    }
+
+
+def test_a_create_that_is_refused_for_good_is_sent_once_and_told_in_the_providers_words(begin: Begin) -> None:
+    life = begin(answer=first(("POST", "/batches"), refusal(400, "Unknown endpoint.", code="bad_endpoint"), times=9))
+    life.run.wait()
+    assert len(life.at(CREATE)) == 1
+    assert life.states() == ["refused"]
+    assert {(row["error_code"], row["error_message"]) for row in life.rows()} == {
+        ("bad_endpoint", "openai: HTTP 400: Unknown endpoint.")
+    }
+
+
+def test_a_refusal_of_the_pace_waits_longer_each_time_and_keeps_the_file(begin: Begin) -> None:
+    life = begin(answer=first(("POST", "/batches"), refusal(429, "Too many requests"), times=4))
+    life.run.wait()
+    assert len(life.noted("uploaded")) == 1
+    waits = [event["wait_s"] for event in life.told("create_without_effect")]
+    assert len(waits) == 4
+    assert all(0 < wait <= 60 for wait in waits)
+    assert life.outcomes() == ["succeeded", "succeeded"]
+
+
+def test_a_refusal_that_names_a_time_is_obeyed(begin: Begin) -> None:
+    life = begin(
+        answer=first(("POST", "/batches"), refusal(429, "Too many requests", headers={"retry-after": "47"}), times=1)
+    )
+    life.run.wait()
+    first_at, second_at = life.at(CREATE)
+    assert 47 <= second_at - first_at < 110
+
+
+# a create whose answer was lost
+
+
+def test_a_create_that_never_arrived_is_looked_for_fenced_off_and_made_anew(begin: Begin) -> None:
+    life = begin(faults=(Fault(1, "reset"),))
+    life.run.wait()
+    lost, anew = life.at(CREATE)
+    fenced = next(at for call, at in life.times if call.startswith("DELETE /files/"))
+    looks = [round(at - lost) for at in life.at(LIST) if at < anew]
+    before, behind = [at for at in looks if at <= fenced - lost], [at for at in looks if at > fenced - lost]
+    assert 15 <= fenced - lost < 20
+    assert [later - sooner <= 6 for sooner, later in pairwise(before)] == [True] * (len(before) - 1)
+    assert len(before) >= 4
+    assert 90 <= anew - fenced < 100
+    assert {later - sooner for sooner, later in pairwise(behind)} <= {14, 15, 16}
+    assert life.states() == ["abandoned", "cleaned"]
+    assert [event["reason"] for event in life.told("abandoned")] == ["no batch within the fence"]
+    assert life.outcomes() == ["succeeded", "succeeded"]
+
+
+def test_of_several_batches_with_one_tag_the_oldest_is_kept_and_the_others_are_cancelled(begin: Begin) -> None:
+    life = begin(faults=(Fault(1, "dropped"),), weather=Weather(running_s=600))
+    send = life.world.send
+
+    def twice(call: Call) -> Reply:
+        if call.method == "POST" and call.path == "/batches":
+            life.world._answer(call)  # an eager proxy repeats it
+            life.world.clock.advance(2)
+        return send(call)
+
+    life.world.send = twice  # type: ignore[method-assign]
+    life = again(life)
+    life.run.wait()
+    made = [batch.id for batch in sorted(life.world.batches.values(), key=lambda batch: batch.made_ms)]
+    assert len(made) == 2
+    assert [one["batch"] for one in life.noted("cancel")] == made[1:]
+    assert {row["batch_id"] for row in life.rows()} == {made[0]}
+    assert [event["batch_id"] for event in life.told("double_cancelled")] == made[1:]
+
+
+def test_a_double_that_cannot_be_cancelled_is_told_and_does_not_hold_the_run(begin: Begin) -> None:
+    life = begin(faults=(Fault(1, "dropped"),), weather=Weather(running_s=600))
+    send = life.world.send
+
+    def twice(call: Call) -> Reply:
+        if call.method == "POST" and call.path == "/batches":
+            life.world._answer(call)
+            life.world.clock.advance(2)
+        if call.path.endswith("/cancel"):
+            return refusal(400, "This batch cannot be cancelled.")
+        return send(call)
+
+    life.world.send = twice  # type: ignore[method-assign]
+    life = again(life)
+    assert life.run.wait().succeeded == 2
+    troubles = {(event["step"], event["error"]) for event in life.told("trouble")}
+    assert ("cancel_double", "openai: HTTP 400: This batch cannot be cancelled.") in troubles
+
+
+def test_a_list_that_cannot_be_read_for_long_puts_the_create_before_a_person(begin: Begin) -> None:
+    def closed(call: Call) -> Reply | None:
+        lost = any(what == CREATE for what, _ in life.times)
+        return (
+            refusal(500, "The list is closed.") if lost and call.path == "/batches" and call.method == "GET" else None
+        )
+
+    life = begin(faults=(Fault(1, "reset"),), answer=lambda call: closed(call))
+    status = life.run.wait()
+    assert (status.reason or "").startswith("unclear_submit: what became of 1 creates is unknown: nono-")
+    (attempt,) = life.attempts()
+    assert (attempt.state.value, attempt.error_message) == ("quarantine", "openai: HTTP 500: The list is closed.")
+    assert [event["reason"] for event in life.told("quarantined")] == ["openai: HTTP 500: The list is closed."]
+    assert len(life.at(CREATE)) == 1
+
+
+def test_a_person_who_names_the_batch_gets_its_answers(begin: Begin) -> None:
+    life = quarantined(begin)
+    batch = next(iter(life.world.batches.values()))
+    life.run.resolve(life.attempts()[0].tag, adopt=batch.id)
+    (attempt,) = life.attempts()
+    assert (attempt.state.value, attempt.batch_id, attempt.native_state) == ("created", batch.id, "completed")
+    assert life.told("adopted") == [{"batch_id": batch.id, "by": "person"}]
+    assert again(life).run.wait().succeeded == 2
+
+
+def test_a_batch_that_does_not_exist_is_not_adopted(begin: Begin) -> None:
+    life = quarantined(begin)
+    with pytest.raises(NotFound):
+        life.run.resolve(life.attempts()[0].tag, adopt="batch_999")
+    assert life.states() == ["quarantine"]
+
+
+def test_a_person_who_says_that_there_is_no_batch_has_a_new_one_made(begin: Begin) -> None:
+    life = quarantined(begin, "reset")
+    life.run.resolve(life.attempts()[0].tag, resubmit=True)
+    assert [event["reason"] for event in life.told("abandoned")] == ["a person says that there is no batch"]
+    assert again(life).run.wait().succeeded == 2
+    assert life.states() == ["abandoned", "cleaned"]
+
+
+def quarantined(begin: Begin, kind: str = "dropped") -> Life:
+    """A run whose create was lost while the list could not be read; the list is open again."""
+    open_again: list[bool] = []
+
+    def closed(call: Call) -> Reply | None:
+        asks = call.method == "GET" and call.path == "/batches"
+        return refusal(500, "The list is closed.") if asks and not open_again else None
+
+    life = begin(faults=(Fault(1, kind),), answer=closed)
+    assert (life.run.wait().reason or "").startswith("unclear_submit: ")
+    open_again.append(True)
+    return again(life)
+
+
+# room
+
+
+def test_one_request_that_is_larger_than_all_room_is_refused_with_the_providers_words(begin: Begin) -> None:
+    full = "Enqueued token limit reached for gpt-4o-mini in organization org-1. Limit: 1 enqueued tokens."
+    life = begin(("ok 1",), answer=failing_batches("token_limit_exceeded", full))
+    life.run.wait()
+    (row,) = life.rows()
+    assert (row["outcome"], row["error_code"], row["error_message"]) == (
+        "errored",
+        "token_limit_exceeded",
+        f"{full} (token_limit_exceeded)",
+    )
+    assert [event["code"] for event in life.told("refused")] == ["token_limit_exceeded"]
+    assert len(life.at(CREATE)) == 1
+
+
+def test_room_that_is_named_is_learned_for_the_model(begin: Begin) -> None:
+    full = "Enqueued token limit reached for gpt-4o-mini in organization org-1. Limit: 90,000 enqueued tokens."
+    life = begin(("ok 1",), answer=failing_batches("token_limit_exceeded", full, times=2))
+    life.run.wait()
+    assert life.run.ledger.learned_limit(life.run.row.account, "gpt-4o-mini") == 90_000
+    assert [event["limit_tokens"] for event in life.told("no_room")] == [90_000, 90_000]
+    sooner, middle, later = life.at(CREATE)
+    assert later - middle > 10 and middle - sooner > 5  # the wait grows
+    assert len(life.noted("uploaded")) == 1
+    assert len({event["tag"] for event in life.told("create_sent")}) == 3  # an old batch is never taken for a new one
+    assert life.outcomes() == ["succeeded"]
+
+
+# watching
+
+
+def test_a_batch_that_the_provider_has_lost_is_put_before_a_person(begin: Begin) -> None:
+    life = begin(weather=Weather(list_lag_s=1e9, running_s=1e8))
+    life.run.wait(until_submitted=True)
+    life.world.batches.clear()
+    status = again(life).run.wait()
+    assert (status.reason or "").startswith("unclear_submit: what became of 1 creates is unknown: nono-")
+    (attempt,) = life.attempts()
+    assert attempt.state.value == "quarantine"
+    assert attempt.error_message == "openai: HTTP 404: No batch found with id 'batch_1'."
+    assert [event["reason"] for event in life.told("quarantined")] == ["the provider has no batch batch_1 any more"]
+
+
+# giving up
+
+
+@pytest.mark.parametrize(("files", "deleted"), [("delete", True), ("keep", False)])
+def test_what_was_uploaded_for_nothing_is_deleted_only_if_it_may_be(begin: Begin, files: str, deleted: bool) -> None:
+    lives: list[Life] = []
+
+    def leave(call: Call) -> Reply | None:
+        if (call.method, call.path) != ("POST", "/batches"):
+            return None
+        lives[0].run.leave()
+        return refusal(429, "Too many requests")
+
+    lives.append(begin(answer=leave))
+    life = lives[0]
+    life.run.wait(settings=replace(SETTINGS, provider_files=files))
+    assert life.states() == ["uploaded"]
+    life.run.cancel()
+    assert life.states() == ["dropped"]
+    assert [file.deleted for file in life.world.files.values()] == [deleted]
+    assert set(life.outcomes()) == {"cancelled"}
+
+
+def test_a_file_that_had_arrived_when_the_process_died_is_deleted_when_the_run_is_cancelled(begin: Begin) -> None:
+    life = begin(crash_of=die_at("after POST /files"))
+    with pytest.raises(Crash):
+        life.run.wait()
+    again(life).run.cancel()
+    assert life.states() == ["dropped"]
+    assert [file.deleted for file in life.world.files.values()] == [True]
+
+
+# adopting
+
+
+def test_requests_that_somebody_else_wrote_are_read_with_their_endpoint(tmp_path: Path) -> None:
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"model": "m", "input": "x"}}
+    assert adopted(tmp_path, line) == ([{"custom_id": "a", "body": {"model": "m", "input": "x"}}], "/v1/embeddings")
+
+
+def test_requests_of_gemini_are_read_without_an_endpoint_of_their_own(tmp_path: Path) -> None:
+    rows, endpoint = adopted(tmp_path, {"key": "a", "request": {"contents": []}}, provider="gemini")
+    assert (rows, endpoint) == ([{"custom_id": "a", "body": {"contents": []}}], "generateContent")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["{"], r"in\.jsonl:1: "),
+        (['{"custom_id": "a"}'], r"in\.jsonl:1: not a request line"),
+        (['{"custom_id": "a", "body": 1}'], r"in\.jsonl:1: not a request line"),
+        (['{"body": {}}'], r"in\.jsonl:1: not a request line"),
+        (["[1]"], r"in\.jsonl:1: not a request line"),
+        ([""], r"in\.jsonl: has no request lines"),
+        (
+            [json.dumps({"custom_id": n, "url": f"/v1/{n}", "body": {}}) for n in ("b", "a")],
+            r"in\.jsonl: has several endpoints: /v1/a, /v1/b",
+        ),
+    ],
+)
+def test_a_file_that_holds_no_requests_is_refused_with_the_place(
+    tmp_path: Path, lines: list[str], message: str
+) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=message):
+        requests_of(path, provider_named("openai"), Task("raw", "m"))
+
+
+def adopted(folder: Path, line: dict[str, Any], provider: str = "openai") -> tuple[list[dict[str, Any]], str]:
+    path = folder / "in.jsonl"
+    path.write_text(json.dumps(line) + "\n")
+    return requests_of(path, provider_named(provider), Task("raw", "m"))
+
+
+def reply(value: Any) -> Reply:
+    return Reply(200, {"content-type": "application/json"}, json.dumps(value).encode())
+
+
+def refusal(status: int, message: str, headers: dict[str, str] | None = None, *, code: str | None = None) -> Reply:
+    error = {"message": message, "type": None, "param": None, "code": code}
+    return Reply(status, headers or {}, json.dumps({"error": error}).encode())
+
+
+def first(of: tuple[str, str], said: Reply, *, times: int) -> Answer:
+    """The first so many calls of a kind are answered so."""
+    left = [times]
+
+    def answer(call: Call) -> Reply | None:
+        if left[0] and (call.method, call.path) == of:
+            left[0] -= 1
+            return said
+        return None
+
+    return answer
+
+
+def failing_batches(code: str, message: str, *, times: int = 99) -> Answer:
+    """The first so many batches are made and fail in validation."""
+    left = [times]
+    made: dict[str, dict[str, Any]] = {}
+
+    def answer(call: Call) -> Reply | None:
+        if (call.method, call.path) == ("POST", "/batches") and left[0]:
+            left[0] -= 1
+            number = f"batch_f{len(made)}"
+            made[number] = {
+                "id": number,
+                "status": "failed",
+                "input_file_id": call.json["input_file_id"],
+                "created_at": 1_763_800_000,
+                "metadata": call.json["metadata"],
+                "errors": {"data": [{"code": code, "message": message, "line": None, "param": None}]},
+            }
+            return reply(made[number] | {"status": "validating", "errors": None})
+        if call.method == "GET" and call.path.startswith("/batches/") and call.path.rpartition("/")[2] in made:
+            return reply(made[call.path.rpartition("/")[2]])
+        return None
+
+    return answer
