@@ -32,6 +32,7 @@ _PUBLIC = {
     "Run": "nono.runs.run",
     "RunStatus": "nono.runs.status",
     "Settings": "nono.runs.bench",
+    "FinishSync": "nono.runs.bench",
     "Event": "nono.runs.events",
     "Request": "nono.model",
     "Result": "nono.model",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from nono.model import Phase as Phase
     from nono.model import Request as Request
     from nono.model import Result as Result
+    from nono.runs.bench import FinishSync as FinishSync
     from nono.runs.bench import Settings as Settings
     from nono.runs.events import Event as Event
     from nono.runs.run import Run as Run

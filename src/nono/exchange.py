@@ -96,6 +96,16 @@ class Reply:
             ) from error
 
 
+def one_line(reply: Reply) -> msgspec.Raw:
+    """The object that a reply's body is, as the service wrote it, on one line: to be put into a line of JSON lines.
+
+    Raises UnreadableAnswer if it is not an object.
+    """
+    if not isinstance(reply.json(), dict):
+        raise UnreadableAnswer(f"HTTP {reply.status} with a body that is not an object: {reply.body[:80]!r}")
+    return msgspec.Raw(msgspec.json.format(reply.body, indent=-1))
+
+
 @dataclass(frozen=True, slots=True)
 class Pause:
     """Wait `seconds` before the flow goes on."""

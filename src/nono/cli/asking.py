@@ -68,6 +68,34 @@ def reuse_options(function: F) -> F:
     return all_runs(some_runs(function))
 
 
+def finish_sync_options(function: F) -> F:
+    """Add the options that say whether the last rows are asked without a batch, and when."""
+    wish = click.option(
+        "--finish-sync",
+        is_flag=True,
+        help="When a batch's time is nearly over, ask the last rows without one, at the full price.",
+    )
+    rows = click.option(
+        "--finish-sync-rows", type=click.IntRange(min=1), default=1_000, show_default=True, help="At most so many rows."
+    )
+    before = click.option(
+        "--finish-sync-hours",
+        type=click.FloatRange(min=0),
+        default=1.0,
+        show_default=True,
+        help="So long before the batch's time is over.",
+    )
+    return wish(rows(before(function)))
+
+
+def _finish_sync(given: dict[str, Any]) -> Any:
+    from nono.runs.bench import FinishSync
+
+    wanted = given.pop("finish_sync", False)
+    rows, hours = given.pop("finish_sync_rows", 0), given.pop("finish_sync_hours", 0.0)
+    return FinishSync(before_s=hours * 3600, most_rows=rows) if wanted else False
+
+
 def words(given: dict[str, Any]) -> dict[str, Any]:
     """The options as the words of `nono.run` and `nono.plan`; texts in files are read here."""
     extra = dict(_param(text) for text in given.pop("params"))
@@ -75,6 +103,8 @@ def words(given: dict[str, Any]) -> dict[str, Any]:
     schema = given.pop("schema")
     system = given.pop("system")
     all_runs, some_runs = given.pop("reuse", False), given.pop("reuse_from", ())
+    if "finish_sync" in given:
+        given["finish_sync"] = _finish_sync(given)
     named = {
         "id": given.pop("id_column"),
         "format": given.pop("format_"),

@@ -29,6 +29,8 @@ TOLD = {
     Happened.ANSWERS_GONE: "the provider has no answer file any more",
     Happened.ODD_ANSWERS: "answer lines that fit no request",
     Happened.RETRY_PLANNED: "sending again",
+    Happened.STRAGGLERS: "time is nearly over: the last rows are asked without a batch, at the full price",
+    Happened.ASKED: "asked without a batch",
     Happened.NOT_CLEANED: "not cleaned up at the provider",
 }
 # Where there is no terminal, a line at most this often, and one whenever a batch changes its state.
@@ -135,7 +137,8 @@ def money(status: RunStatus) -> str:
     if spent is None and not status.committed_usd:
         tokens = status.input_tokens + status.output_tokens
         return (f"{tokens:,} tokens, price unknown" if tokens else "no cost known") + cap
-    return f"${spent or 0:.4f} spent, ~${status.committed_usd:.4f} under way{cap}"
+    sync = f" (${status.sync_cost_usd:.4f} of it without a batch)" if status.sync_cost_usd else ""
+    return f"${spent or 0:.4f} spent{sync}, ~${status.committed_usd:.4f} under way{cap}"
 
 
 def waits(status: RunStatus) -> str:

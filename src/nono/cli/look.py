@@ -168,6 +168,8 @@ def cost(run: str | None, as_json: bool) -> None:
                 "output_tokens": found.output_tokens,
                 "cost_usd": found.cost_usd,
                 "committed_usd": found.committed_usd,
+                "sync_requests": found.sync_requests,
+                "sync_cost_usd": found.sync_cost_usd,
                 "reused": found.reused,
             }
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nono.cli.asking import asking_options, reuse_options, words
+from nono.cli.asking import asking_options, finish_sync_options, reuse_options, words
 from nono.cli.choices import json_option
 
 
@@ -36,6 +36,7 @@ def check(as_json: bool, **given: Any) -> None:
 @click.command()
 @asking_options
 @reuse_options
+@finish_sync_options
 @json_option
 def plan(as_json: bool, **given: Any) -> None:
     """Rows, batches, tokens, a range of cost and the limits; nothing is sent.
@@ -61,5 +62,7 @@ def plan(as_json: bool, **given: Any) -> None:
         click.echo(f"reused    {found['reused']:,} of {found['rows']:,} rows have answers from earlier runs")
     click.echo(f"batches   {found['batches']:,}, {found['bytes']:,} bytes")
     click.echo(report.estimate.sentence())
+    if report.finish_sync is not None:
+        click.echo(report.finish_sync.sentence())
     for warning in found["warnings"]:
         click.echo(f"warning   {warning}")

@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from nono.cli.asking import asking_options, reuse_options, words
+from nono.cli.asking import asking_options, finish_sync_options, reuse_options, words
 from nono.cli.choices import confirm, env_file_option, json_option, quiet_option, read_env_file, yes_option
 
 
 @click.command()
 @asking_options
 @reuse_options
+@finish_sync_options
 @click.option(
     "-o", "--output", help="Write the results here when the run is over: .jsonl, .csv, .parquet, .arrow, or -."
 )

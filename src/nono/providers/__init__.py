@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from nono.errors import InputError, SettingsError
+from nono.errors import InputError, ProviderError, SettingsError
 from nono.exchange import Account, Flow
 from nono.facts import Facts
 from nono.media import Media
@@ -46,6 +46,8 @@ class Provider(Protocol):
     # The key that carries the id in the lines of requests and of answers, and what stands in front of an id there.
     id_key: str
     id_mark: str
+    # Whether a batch that is cancelled half-way gives the answers that it had.
+    keeps_cancelled: bool
     # What can be set for a run besides the base URL: a name, and a sentence about it.
     options: Mapping[str, str]
 
@@ -126,6 +128,17 @@ class Provider(Protocol):
 
     def delete_file(self, file_id: str) -> Flow[None]:
         """Delete an input or answer file; one that is already gone is not an error."""
+        ...
+
+    def ask(self, line: Mapping[str, Any], task: Task) -> Flow[bytes]:
+        """Ask one request of an input file at the synchronous endpoint: exactly one POST, never repeated.
+
+        Returns the answer as a line of an answer file. A refusal is raised as what it is.
+        """
+        ...
+
+    def refusal_line(self, line: Mapping[str, Any], error: ProviderError) -> bytes:
+        """The line of an answer file for a request that was refused so: `decode` reads the reason from it."""
         ...
 
     def delete_batch(self, batch: RemoteBatch) -> Flow[None]:

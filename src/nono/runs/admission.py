@@ -43,14 +43,12 @@ def decide(bench: Bench, attempt: AttemptRow, shard: ShardRow) -> Wait | Stop | 
     limit, although nothing of ours is at work, is too large by itself.
     """
     ledger, run, settings = bench.ledger, bench.run, bench.settings
-    if settings.max_cost_usd is not None and shard.cost_usd is not None:
-        spent_usd = (ledger.totals(run.id).cost_usd or 0.0) + ledger.committed_cost_usd(run.id)
-        if spent_usd + shard.cost_usd > settings.max_cost_usd:
-            return Stop(
-                "budget",
-                f"the next batch (~${shard.cost_usd:.2f}) would pass --max-cost ${settings.max_cost_usd:.2f}: "
-                f"~${spent_usd:.2f} is spent or under way",
-            )
+    if over_budget(bench, shard.cost_usd):
+        return Stop(
+            "budget",
+            f"the next batch (~${shard.cost_usd:.2f}) would pass --max-cost ${settings.max_cost_usd:.2f}: "
+            f"~${spent_or_under_way_usd(bench):.2f} is spent or under way",
+        )
     tokens, batches = ledger.enqueued(run.account, run.model, ahead_of=attempt)
     limit = _token_limit(bench)
     if batches == 0:
@@ -67,6 +65,16 @@ def decide(bench: Bench, attempt: AttemptRow, shard: ShardRow) -> Wait | Stop | 
     if per_hour is not None and ledger.creates_since(run.account, bench.now() - HOUR_MS) >= per_hour.value:
         return Wait(f"{per_hour.value:,} batches created within the hour", 60.0)
     return GRANTED
+
+
+def over_budget(bench: Bench, more_usd: float | None) -> bool:
+    """Whether so much more would pass the budget; never, where the cost is not known."""
+    limit_usd = bench.settings.max_cost_usd
+    return limit_usd is not None and more_usd is not None and spent_or_under_way_usd(bench) + more_usd > limit_usd
+
+
+def spent_or_under_way_usd(bench: Bench) -> float:
+    return (bench.ledger.totals(bench.run.id).cost_usd or 0.0) + bench.ledger.committed_cost_usd(bench.run.id)
 
 
 def _token_limit(bench: Bench) -> int | None:

@@ -49,6 +49,19 @@ class RunStops(NonoError):
 
 
 @dataclass(frozen=True, slots=True)
+class FinishSync:
+    """Ask the last rows without a batch, at the full price, rather than wait for another one.
+
+    It happens when all batches at work end within `before_s` seconds and leave at most `most_rows` requests without an
+    answer: they are cancelled, what they answered is kept, and the rest is asked, `calls` requests at a time.
+    """
+
+    before_s: float = 3600.0
+    most_rows: int = 1_000
+    calls: int = 8
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How eager and how patient a run is. Durations in seconds."""
 
@@ -56,6 +69,7 @@ class Settings:
     max_attempts: int = 3
     # How often an answer that does not fit the schema is sent back with what is wrong with it.
     reask: int = 0
+    finish_sync: FinishSync | None = None
     max_cost_usd: float | None = None
     max_enqueued_tokens: int | None = None
     provider_files: str = "delete"
@@ -88,9 +102,13 @@ class Bench:
     plan: Plan
     price: Price | None
     tell: Callable[[Event], object]
+    # What a token costs without a batch.
+    full_price: Price | None = None
     # The batch made elsewhere whose answers the run is there for.
     adopts: str | None = None
     wake: threading.Event = field(default_factory=threading.Event)
+    # Set when the run is to be left: a step that takes long ends early then.
+    leaving: threading.Event = field(default_factory=threading.Event)
     # Steps run in threads: one at a time decides about spending, and one at a time settles.
     admission: threading.Lock = field(default_factory=threading.Lock)
     settling: threading.Lock = field(default_factory=threading.Lock)

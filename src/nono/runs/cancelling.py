@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from nono.errors import NonoError
+from nono.runs.asking import give_up
 from nono.runs.bench import Bench
 from nono.runs.events import Happened
 from nono.runs.ledger import AttemptRow, AttemptState
@@ -18,9 +19,12 @@ def cancel_what_can_be(bench: Bench, *, busy: Container[int]) -> None:
         for attempt in bench.ledger.attempts_in(bench.run.id, state):
             if attempt.id not in busy:
                 _drop(bench, attempt)
+    for attempt in bench.ledger.attempts_in(bench.run.id, AttemptState.ASKING):
+        if attempt.id not in busy:
+            give_up(bench, attempt)
     for attempt in bench.ledger.attempts_at_work(bench.run.id):
         if attempt.batch_id not in bench.cancel_asked:
-            _ask(bench, attempt)
+            ask_to_cancel(bench, attempt)
 
 
 def _drop(bench: Bench, attempt: AttemptRow) -> None:
@@ -39,7 +43,8 @@ def _drop(bench: Bench, attempt: AttemptRow) -> None:
         commit.move(attempt, AttemptState.DROPPED)
 
 
-def _ask(bench: Bench, attempt: AttemptRow) -> None:
+def ask_to_cancel(bench: Bench, attempt: AttemptRow, *, reason: str | None = None) -> None:
+    """Ask the provider to stop a batch; its end is seen like any other's."""
     assert attempt.batch_id is not None
     try:
         bench.perform(bench.provider.cancel(attempt.batch_id))
@@ -50,4 +55,4 @@ def _ask(bench: Bench, attempt: AttemptRow) -> None:
             commit.event(Happened.TROUBLE, attempt, step="cancel", error=error.message)
     bench.cancel_asked.add(attempt.batch_id)
     with bench.commit() as commit:
-        commit.event(Happened.CANCEL_ASKED, attempt, batch_id=attempt.batch_id)
+        commit.event(Happened.CANCEL_ASKED, attempt, batch_id=attempt.batch_id, reason=reason)

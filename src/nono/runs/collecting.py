@@ -18,7 +18,7 @@ from nono.runs.owner import Ownership
 from nono.runs.workspace import Workspace
 
 # What a finished run can do without: its results stand for themselves.
-SPARE = ("shards", "answers", "rows")
+SPARE = ("shards", "answers", "asked", "rows")
 # A folder without a run that nobody has touched for so long was left behind by a process that died.
 ABANDONED_AFTER_S = 86_400
 

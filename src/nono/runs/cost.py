@@ -29,7 +29,10 @@ OUTPUT_RANGE = (5, 800)
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars for a million tokens, in a batch. `discounted` is False where only the synchronous price is known."""
+    """US dollars for a million tokens, in a batch (or without one: `batch` False).
+
+    `discounted` is False where a batch has no price of its own that is known.
+    """
 
     model: str
     input_usd: float
@@ -38,6 +41,7 @@ class Price:
     source: str
     day: date
     discounted: bool = True
+    batch: bool = True
 
     def cost_usd(self, usage: Usage) -> float:
         """What tokens cost. Cached input tokens are part of the input tokens."""
@@ -47,9 +51,10 @@ class Price:
 
     def sentence(self) -> str:
         """The price for people, with where it comes from and of which day."""
-        batch = "in a batch" if self.discounted else "at the synchronous price (no batch price is known)"
+        how = "in a batch" if self.discounted else "at the synchronous price (no batch price is known)"
         return (
-            f"{self.model}: ${self.input_usd:g} in, ${self.output_usd:g} out per million tokens {batch}; "
+            f"{self.model}: ${self.input_usd:g} in, ${self.output_usd:g} out per million tokens "
+            f"{how if self.batch else 'without a batch'}; "
             f"{self.source}, looked up {self.day.isoformat()}"
         )
 
@@ -84,8 +89,10 @@ class Estimate:
         }
 
 
-def price_of(provider: Provider, model: str, *, day: date | None = None) -> tuple[Price | None, str | None]:
-    """The batch price of a model, or None and a sentence that says why there is none.
+def price_of(
+    provider: Provider, model: str, *, day: date | None = None, batch: bool = True
+) -> tuple[Price | None, str | None]:
+    """The batch price of a model (or, without `batch`, the synchronous one), or None and a sentence that says why.
 
     genai-prices answers with the synchronous price where it knows no batch price; that is told by the two being equal.
     `day` is the day whose prices count (default: today).
@@ -106,12 +113,13 @@ def price_of(provider: Provider, model: str, *, day: date | None = None) -> tupl
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            batch, standard = ask({"processing": "batch"}), ask(None)
+            batched, standard = ask({"processing": "batch"}), ask(None)
     except LookupError:
         return None, f"no price of {model!r} is known to genai-prices {version('genai-prices')}"
-    mtok = batch.model_price
+    found = batched if batch else standard
+    mtok = found.model_price
     cached = _per_million(getattr(mtok, "cache_read_mtok", None))
-    input_usd, output_usd = _per_thousand(batch.input_price), _per_thousand(batch.output_price)
+    input_usd, output_usd = _per_thousand(found.input_price), _per_thousand(found.output_price)
     return (
         Price(
             model=model,
@@ -120,7 +128,8 @@ def price_of(provider: Provider, model: str, *, day: date | None = None) -> tupl
             cached_usd=min(cached, input_usd) if cached is not None else input_usd,
             source=f"genai-prices {version('genai-prices')}",
             day=day,
-            discounted=batch.total_price < standard.total_price or standard.total_price == 0,
+            discounted=batched.total_price < standard.total_price or standard.total_price == 0,
+            batch=batch,
         ),
         None,
     )
@@ -143,6 +152,39 @@ def estimate(plan: Plan, task: Task, provider: Provider, *, day: date | None = N
     if price is not None:
         low, high = (round(cost_usd(plan.requests, plan.tokens, task, price, at), 6) for at in (0, 1))
     return Estimate(plan.requests, plan.tokens, low, high, price, why)
+
+
+@dataclass(frozen=True, slots=True)
+class LastRows:
+    """What so many requests may cost without a batch, at most; None where the price is not known, and `why`."""
+
+    requests: int
+    at_most_usd: float | None
+    price: Price | None
+    why: str | None = None
+
+    def sentence(self) -> str:
+        rows = f"the last {self.requests:,} rows may be asked without a batch"
+        if self.price is None:
+            return f"{rows}, at the full price; cost unknown: {self.why}"
+        return f"{rows}: at most ${self.at_most_usd:,.2f} more ({self.price.sentence()})"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests,
+            "at_most_usd": self.at_most_usd,
+            "price": self.price.sentence() if self.price else None,
+            "why": self.why,
+        }
+
+
+def estimate_last(plan: Plan, task: Task, provider: Provider, rows: int) -> LastRows:
+    """The high guess for the last rows of a plan, asked without a batch."""
+    requests = min(rows, plan.requests)
+    price, why = price_of(provider, task.model, batch=False)
+    tokens = round(plan.tokens * requests / max(1, plan.requests))
+    at_most = None if price is None else round(cost_usd(requests, tokens, task, price, 1), 6)
+    return LastRows(requests, at_most, price, why)
 
 
 def cost_usd(requests: int, tokens: int, task: Task, price: Price, at: int) -> float:

@@ -26,8 +26,9 @@ from nono.runs.bench import file_name
 from nono.runs.digests import DIGEST_BYTES, DigestTable, Place
 from nono.runs.joining import IdReader
 from nono.runs.ledger import LedgerError, RunRow
+from nono.runs.ledger.states import ASKED_SYNC
 from nono.runs.reused import Lent, read_record, records
-from nono.runs.rounds import TELLING
+from nono.runs.rounds import NO_BATCH, TELLING
 from nono.runs.shape import Mismatch, Shape
 from nono.runs.spec import RunSpec, load_spec
 from nono.runs.workspace import Workspace
@@ -200,7 +201,8 @@ def _add_run(earlier: EarlierAnswers, workspace: Workspace, run: RunRow) -> bool
     reasks = load_spec(folder).settings.reask > 0
     gone = False
     for attempt in workspace.ledger.attempts(run.id):
-        if attempt.state not in TELLING or attempt.batch_id is None:
+        batch_id = NO_BATCH if attempt.state in ASKED_SYNC else attempt.batch_id
+        if attempt.state not in TELLING or batch_id is None:
             continue
         shard = shards[attempt.shard_id]
         answers = folder.answer_files(file_name(run.id, shard.no, attempt.no))
@@ -210,7 +212,7 @@ def _add_run(earlier: EarlierAnswers, workspace: Workspace, run: RunRow) -> bool
         parts = workspace.ledger.parts_of_shard(shard.id) if reasks and shard.round > 1 else ()
         origins = [folder.shard_file(part_no) for part_no in parts]
         with suppress(FileNotFoundError):  # it is being purged, or collected
-            earlier.add(Asked(folder.shard_file(shard.no), answers, attempt.batch_id, origins))
+            earlier.add(Asked(folder.shard_file(shard.no), answers, batch_id, origins))
     for path in sorted((folder.path / "rows").glob("*.reused")):
         earlier.add_reused(path)
     return gone

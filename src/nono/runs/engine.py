@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from nono.errors import KeyRefused, NonoError
-from nono.runs import admission, cancelling, harvest, rounds, submission
+from nono.runs import admission, asking, cancelling, harvest, rounds, stragglers, submission
 from nono.runs.bench import Bench, RunStops, backoff_s, nobody_is_there
 from nono.runs.crew import Crew
 from nono.runs.events import Happened
@@ -31,9 +31,11 @@ STEPS: dict[AttemptState, Step] = {
     AttemptState.ENDED: harvest.fetch,
     AttemptState.FETCHED: rounds.settle_attempt,
     AttemptState.VERIFIED: harvest.clean,
+    AttemptState.ASKING: asking.ask,
+    AttemptState.ASKED: rounds.settle_attempt,
 }
 
-SUBMISSIONS = frozenset({AttemptState.PLANNED, AttemptState.UPLOADED})
+SUBMISSIONS = frozenset({AttemptState.PLANNED, AttemptState.UPLOADED, AttemptState.ASKING})
 # Nothing of the run is at work at the provider and nothing is on its way there.
 AT_REST = FINAL | {AttemptState.QUARANTINE}
 SENT = AT_REST | {AttemptState.CREATED}
@@ -68,6 +70,7 @@ class Engine:
     def leave(self) -> None:
         """Ask the loop to end after the steps that are being taken; batches go on at the provider."""
         self._leaving = True
+        self.bench.leaving.set()
         self.bench.wake.set()
 
     def poll_now(self) -> None:
@@ -93,6 +96,7 @@ class Engine:
                 self._ownership.renew()
                 self._heed_wish()
                 self._poll_when_due()
+                self._call_stragglers_in()
                 started = self._start_steps(crew)
                 if self._failure is not None:
                     raise self._failure
@@ -178,6 +182,11 @@ class Engine:
             self._closed_s = 0.0  # room has come
         youngest = max(attempt.created_at or 0 for attempt in at_work)
         self._polled_at, self._poll_after_s = bench.now(), poll_interval_s(bench, (now - youngest) / 1000)
+
+    def _call_stragglers_in(self) -> None:
+        running = self._stop is None and self.bench.run.state is RunState.RUNNING
+        if running and self.bench.settings.finish_sync is not None and stragglers.call_in(self.bench):
+            self._poll_after_s = 0.0  # the batches end soon
 
     def _start_steps(self, crew: Crew | None) -> int:
         """Start (or, without a crew, take) the steps that are due; returns how many."""

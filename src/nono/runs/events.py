@@ -37,12 +37,14 @@ class Happened(StrEnum):
     ANSWERS_GONE = "answers_gone"  # error
     SETTLED = "settled"  # part, counters, errors by code
     ODD_ANSWERS = "odd_answers"  # part, duplicates, unknown, corrupt
-    RETRY_PLANNED = "retry_planned"  # requests, round
+    RETRY_PLANNED = "retry_planned"  # requests, shards; sync and at_most_usd, where it goes without a batch
+    STRAGGLERS = "stragglers"  # requests, at_most_usd
+    ASKED = "asked"  # answered, lost
     REFUSED = "refused"  # error
     CLEANED = "cleaned"
     NOT_CLEANED = "not_cleaned"  # error
     TROUBLE = "trouble"  # step, error, wait_s
-    CANCEL_ASKED = "cancel_asked"  # batch_id
+    CANCEL_ASKED = "cancel_asked"  # batch_id, reason
 
 
 @dataclass(frozen=True, slots=True)

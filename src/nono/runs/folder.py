@@ -8,6 +8,7 @@
     rows/000000.*      the input columns of a part
     shards/000000.jsonl  the input file of a shard, as it goes to the provider
     answers/<tag>/     the answer files of an attempt, as they came
+    asked/<tag>.jsonl  which requests of an attempt without a batch were sent, and which were refused
     results/000000.*   one outcome per row of a part
 ```
 """
@@ -67,6 +68,9 @@ class RunFolder:
         """What an attempt brought: successes first, as the provider's fetch names its files so that they sort."""
         folder = self.path / "answers" / file_name
         return sorted(file for file in folder.iterdir() if file.suffix != ".part") if folder.is_dir() else []
+
+    def asked(self, file_name: str) -> Path:
+        return private_folder(self.path / "asked") / f"{file_name}.jsonl"
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)

@@ -33,7 +33,7 @@ class Answers:
     `files` are its answer files, successes first. `requests` is its input file; None means that it had all of the
     part's own requests and no others. `unanswered` is what became of requests without an answer line (a batch that
     expired: EXPIRED), and `error` why, where the provider said so. A `pending` attempt has not ended: its rows are
-    asked about already, and nothing else is known.
+    asked about already, and nothing else is known. A `sync` one had no batch, and is paid at the full price.
     """
 
     files: Sequence[Path] = ()
@@ -42,6 +42,7 @@ class Answers:
     unanswered: Outcome = Outcome.MISSING
     error: RequestError | None = None
     pending: bool = False
+    sync: bool = False
 
 
 class Oddities(msgspec.Struct):
@@ -76,7 +77,7 @@ class IdReader:
         self._tail = len(field) + 300
         struct = msgspec.defstruct("Id", [(field, str)], gc=False)
         self._decode = msgspec.json.Decoder(struct).decode
-        self._field, self._mark = field, mark
+        self.field, self.mark = field, mark
 
     def read(self, line: bytes) -> str | None:
         """The id, or None if the line has to be looked at closely."""
@@ -91,8 +92,8 @@ class IdReader:
         try:
             if found:
                 return found[1].decode()
-            marked: str = getattr(self._decode(line), self._field)
-            return marked[len(self._mark) :] if marked.startswith(self._mark) else None
+            marked: str = getattr(self._decode(line), self.field)
+            return marked[len(self.mark) :] if marked.startswith(self.mark) else None
         except (ValueError, RecursionError):
             return None
 

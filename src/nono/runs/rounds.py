@@ -14,6 +14,9 @@ from typing import Any
 from nono.files import whole_file
 from nono.jsonl import split_lines
 from nono.model import Outcome, RequestError
+from nono.runs import stragglers
+from nono.runs.admission import over_budget
+from nono.runs.asked import LOST, SYNC_ANSWERS
 from nono.runs.bench import Bench, Commit, RunStops
 from nono.runs.encoding import generated_id
 from nono.runs.events import Happened
@@ -21,17 +24,17 @@ from nono.runs.harvest import ANSWERS_GONE
 from nono.runs.joining import Answers, IdReader
 from nono.runs.kept import kept_rows
 from nono.runs.ledger import AttemptRow, AttemptState
-from nono.runs.ledger.states import FINAL
+from nono.runs.ledger.states import ASKED_SYNC, BATCHED, FINAL, SYNC
 from nono.runs.lines import BYTES_PER_TOKEN
 from nono.runs.reasking import misfits, reasked
 from nono.runs.render import as_text
 from nono.runs.settle import PartSummary, settle
-from nono.runs.shards import add_shard
+from nono.runs.shards import add_shard, rounds_of
 from nono.runs.submission import names_a_missing_file
 from nono.runs.table import part_path
 
 # An attempt in one of these can add nothing more to its part.
-DECIDED = FINAL | {AttemptState.FETCHED, AttemptState.VERIFIED}
+DECIDED = FINAL | {AttemptState.FETCHED, AttemptState.VERIFIED, AttemptState.ASKED}
 # Attempts that brought, or could not bring, something for their rows.
 TELLING = {
     AttemptState.FETCHED,
@@ -39,20 +42,25 @@ TELLING = {
     AttemptState.CLEANED,
     AttemptState.REFUSED,
     AttemptState.DROPPED,
+    AttemptState.ASKED,
+    AttemptState.SETTLED,
 }
+# What stands for the batch of an answer that came without one.
+NO_BATCH = "sync"
 # What the end of a batch means for requests that it did not answer.
 GIVEN_UP = RequestError("given_up", "the row was given up before it was sent")
 UNANSWERED = {"expired": Outcome.EXPIRED, "cancelled": Outcome.CANCELLED, "failed": Outcome.ERRORED}
 
 
 def settle_attempt(bench: Bench, attempt: AttemptRow) -> None:
-    """fetched → verified: the parts that the attempt completes have results on disk and counts in the ledger."""
+    """fetched → verified, asked → settled: the parts that are complete now have results on disk and counts here."""
     with bench.settling:
         numbers = bench.ledger.parts_of_shard(attempt.shard_id)
         summaries = [_settle(bench, no) for no in numbers if _is_decided(bench, no)]
         with bench.commit() as commit:
             _enter(commit, summaries)
-            commit.move(attempt, AttemptState.VERIFIED)
+            asked = attempt.state is AttemptState.ASKED
+            commit.move(attempt, AttemptState.SETTLED if asked else AttemptState.VERIFIED)
     stop = next((summary.stops_run for summary in summaries if summary.stops_run), None)
     if stop is not None:
         raise RunStops("out_of_quota", stop.message, hint="top the account up and run `nono resume`")
@@ -82,7 +90,7 @@ def plan_next_round(bench: Bench, *, rows: Collection[int] | None = None) -> int
     are sent with it and with what is wrong, as often as the run's settings say.
     """
     wanted: dict[int, list[int]] = {}
-    rounds = _rounds(bench)
+    rounds = rounds_of(bench)
     for part in bench.ledger.parts(bench.run.id):
         if part.succeeded == part.row_count or not part.settled:
             continue
@@ -96,10 +104,16 @@ def plan_next_round(bench: Bench, *, rows: Collection[int] | None = None) -> int
             wanted[part.no] = mine
     if not wanted:
         return 0
+    sync = rows is None and stragglers.are_these(bench, wanted)
     with bench.settling:
         made = list(_write_shards(bench, wanted))
+        prices = [_price(bench, shard, sync=sync) for shard in made]
+        at_most_usd = None if None in prices else sum(usd for usd in prices if usd is not None)
+        if sync and over_budget(bench, at_most_usd):
+            # A batch costs half, and waits for its own turn with the budget.
+            sync, prices = False, [_price(bench, shard, sync=False) for shard in made]
         with bench.commit() as commit:
-            for shard in made:
+            for shard, usd in zip(made, prices, strict=True):
                 add_shard(
                     commit,
                     no=shard.no,
@@ -107,12 +121,13 @@ def plan_next_round(bench: Bench, *, rows: Collection[int] | None = None) -> int
                     requests=shard.requests,
                     file_bytes=shard.file_bytes,
                     tokens=round(shard.tokens),
-                    cost_usd=_cost_share(bench, shard.tokens),
+                    cost_usd=usd,
                     parts=shard.parts,
+                    begin=SYNC if sync else BATCHED,
                 )
-            commit.event(
-                Happened.RETRY_PLANNED, requests=sum(shard.requests for shard in made), shards=[one.no for one in made]
-            )
+            how: dict[str, Any] = {"sync": True, "at_most_usd": at_most_usd} if sync else {}
+            requests = sum(shard.requests for shard in made)
+            commit.event(Happened.RETRY_PLANNED, requests=requests, shards=[one.no for one in made], **how)
     return sum(len(mine) for mine in wanted.values())
 
 
@@ -140,6 +155,7 @@ def _settle(bench: Bench, part_no: int) -> PartSummary:
         rows=bench.folder.rows,
         results=bench.folder.results,
         price=bench.price,
+        full_price=bench.full_price,
         reask=bench.settings.reask,
     )
     bench.summaries[part_no] = summary
@@ -149,6 +165,11 @@ def _settle(bench: Bench, part_no: int) -> PartSummary:
 def _answers(bench: Bench, attempt: AttemptRow, part_no: int) -> Answers:
     """What an attempt brought, with the reason for what it did not bring."""
     shard = bench.shard(attempt)
+    if attempt.state in ASKED_SYNC:
+        # The journal has a line for each request that was sent; the others were never this attempt's.
+        name = bench.file_name(attempt, shard)
+        answers = [bench.folder.answers(name) / SYNC_ANSWERS]
+        return Answers(answers, bench.folder.asked(name), NO_BATCH, Outcome.MISSING, LOST, sync=True)
     whole_part = shard.no == part_no and shard.requests == bench.plan.parts[part_no].requests
     requests = None if whole_part else bench.folder.shard_file(shard.no)
     unanswered, error = _reason(attempt)
@@ -183,6 +204,7 @@ def _enter(commit: Commit, summaries: Iterable[PartSummary]) -> None:
             input_tokens=summary.usage.input_tokens,
             output_tokens=summary.usage.output_tokens,
             cost_usd=summary.cost_usd,
+            sync_cost_usd=summary.sync_cost_usd,
         )
         codes = {error.code: error.count for error in summary.errors}
         commit.event(Happened.SETTLED, part=summary.no, **outcomes, errors=codes)
@@ -208,15 +230,6 @@ class _Shard:
     file_bytes: int = 0
     tokens: float = 0.0
     parts: list[int] = field(default_factory=list)
-
-
-def _rounds(bench: Bench) -> dict[int, int]:
-    """How many rounds each part has had."""
-    rounds: dict[int, int] = {}
-    for shard in bench.ledger.shards(bench.run.id):
-        for part_no in bench.ledger.parts_of_shard(shard.id):
-            rounds[part_no] = max(rounds.get(part_no, 0), shard.round)
-    return rounds
 
 
 def _write_shards(bench: Bench, wanted: dict[int, list[int]]) -> Iterator[_Shard]:
@@ -287,6 +300,13 @@ def _ids(bench: Bench, part_no: int, rows: list[int]) -> set[str]:
         for row, value in enumerate(batch.column(column), start=first + batch.first)
         if row in chosen
     }
+
+
+def _price(bench: Bench, shard: _Shard, *, sync: bool) -> float | None:
+    """The high guess for a shard that has been written."""
+    if sync:
+        return stragglers.full_price_usd(bench, shard.requests, shard.tokens)
+    return _cost_share(bench, shard.tokens)
 
 
 def _cost_share(bench: Bench, tokens: float) -> float | None:

@@ -52,12 +52,14 @@ class ErrorGroup:
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """Tokens and US dollars of a run; `spent_usd` is None where no price is known."""
+    """Tokens and US dollars of a run; `spent_usd` is None where no price is known. `sync_usd` of it was paid for rows
+    that were asked without a batch."""
 
     input_tokens: int
     output_tokens: int
     spent_usd: float | None
     committed_usd: float
+    sync_usd: float | None = None
 
 
 # How often `progress` is called while a run is worked on.
@@ -162,7 +164,9 @@ class Run:
     def cost(self) -> RunCost:
         """Tokens and US dollars: spent in settled parts, and the high guess for what is under way."""
         status = self.status
-        return RunCost(status.input_tokens, status.output_tokens, status.cost_usd, status.committed_usd)
+        return RunCost(
+            status.input_tokens, status.output_tokens, status.cost_usd, status.committed_usd, status.sync_cost_usd
+        )
 
     @property
     def estimated_usd(self) -> float | None:
@@ -378,6 +382,7 @@ class _Work:
                 settings=spec.settings,
                 plan=load_plan(run.folder),
                 price=price_of(provider, spec.task.model)[0],
+                full_price=price_of(provider, spec.task.model, batch=False)[0],
                 tell=run._tell,
                 adopts=spec.adopts,
             )

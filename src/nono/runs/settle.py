@@ -49,6 +49,7 @@ def settle(
     rows: Path,
     results: Path,
     price: Price | None = None,
+    full_price: Price | None = None,
     max_attempts: int | None = None,
     reask: int = 0,
 ) -> PartSummary:
@@ -73,7 +74,7 @@ def settle(
     source = kept_rows(rows, part.no)
     reused = Reused(rows, part.no, part.row_count)
     ids = _ids(source, id_column, part, borrowed, reused)
-    tally = Tally(part, price, max_attempts)
+    tally = Tally(part, price, max_attempts, full_price)
     reader = IdReader(provider.id_key, provider.id_mark)
     joined = [join(one, ids, part.row_count, reader, provider.decode, tally.oddities) for one in attempts]
     settled = _Rows(task.kind, layout, shape, provider.decode, joined, tally, borrowed, reused, id_column, reask)
@@ -213,7 +214,7 @@ class _Rows:
     def _best(self, row: int, custom_id: str) -> Settled:
         """The best of what all attempts say about a row; tokens are paid for each of them."""
         best = last = Settled(parsed=self._nothing)
-        attempts, misfits, usage = 0, 0, NO_USAGE
+        attempts, misfits, usage, sync_usage = 0, 0, NO_USAGE, NO_USAGE
         for joined in self._joined:
             if not joined.asked(row):
                 continue
@@ -224,6 +225,8 @@ class _Rows:
             one = last = self._one(joined, row, custom_id)
             if one.usage is not NO_USAGE:
                 usage = one.usage if usage is NO_USAGE else usage + one.usage
+                if joined.answers.sync:
+                    sync_usage = sync_usage + one.usage
             # Of answers the first one stays; of equal failures the last one tells most.
             if one.outcome is Outcome.SUCCEEDED:
                 better = best.outcome is not Outcome.SUCCEEDED
@@ -233,7 +236,7 @@ class _Rows:
             if better:
                 one.pending = best.pending
                 best = one
-        best.attempts, best.usage = attempts, usage
+        best.attempts, best.usage, best.sync_usage = attempts, usage, sync_usage
         if best.outcome is not Outcome.SUCCEEDED:
             best.last = last.error or (UNSAID[last.outcome] if attempts else NOT_SENT)
             best.error = best.error or (UNSAID[best.outcome] if attempts else NOT_SENT)

@@ -10,6 +10,7 @@ from nono.jsonl import split_lines
 from nono.runs.bench import Bench, Commit, tag
 from nono.runs.events import Happened
 from nono.runs.ledger import AttemptRow, AttemptState, ShardRow
+from nono.runs.ledger.states import BATCHED
 
 
 def split_shard(bench: Bench, attempt: AttemptRow, shard: ShardRow, limit_tokens: int | None) -> None:
@@ -54,6 +55,7 @@ def add_shard(
     tokens: int,
     cost_usd: float | None,
     parts: list[int],
+    begin: AttemptState = BATCHED,
 ) -> None:
     """Enter a shard and its first attempt; its file is in place already."""
     run_id = commit.bench.run.id
@@ -67,7 +69,18 @@ def add_shard(
         cost_usd=cost_usd,
         parts=parts,
     )
-    commit.work.insert_attempt(run_id, shard_id, no=1, tag=tag(run_id, no, 1, 0), due_at=commit.bench.now())
+    commit.work.insert_attempt(
+        run_id, shard_id, no=1, tag=tag(run_id, no, 1, 0), due_at=commit.bench.now(), state=begin
+    )
+
+
+def rounds_of(bench: Bench) -> dict[int, int]:
+    """How many rounds each part has had."""
+    rounds: dict[int, int] = {}
+    for shard in bench.ledger.shards(bench.run.id):
+        for part_no in bench.ledger.parts_of_shard(shard.id):
+            rounds[part_no] = max(rounds.get(part_no, 0), shard.round)
+    return rounds
 
 
 def _next_numbers(bench: Bench, count: int) -> list[int]:

@@ -18,7 +18,7 @@ from nono.errors import InputError
 from nono.exchange import Account
 from nono.providers import Provider, Task
 from nono.runs import cost
-from nono.runs.bench import Settings, tag
+from nono.runs.bench import FinishSync, Settings, tag
 from nono.runs.clock import SystemClock
 from nono.runs.folder import RunFolder
 from nono.runs.ledger import RunRow
@@ -43,6 +43,8 @@ class PlanReport:
     plan: Plan
     spec: RunSpec
     estimate: cost.Estimate
+    # What the last rows may cost more, if all of them that may be are asked without a batch.
+    finish_sync: cost.LastRows | None = None
 
     def to_dict(self) -> dict[str, Any]:
         plan, estimate = self.plan, self.estimate
@@ -56,6 +58,7 @@ class PlanReport:
             "bytes": plan.file_bytes,
             "warnings": list(plan.warnings),
             **estimate.to_dict(),
+            **({"finish_sync": self.finish_sync.to_dict()} if self.finish_sync else {}),
         }
 
 
@@ -121,6 +124,7 @@ def plan(
     home: str | os.PathLike[str] | None = None,
     rows_per_part: int = ROWS_PER_PART,
     reuse: bool | str | Sequence[str] = False,
+    finish_sync: bool | FinishSync = False,
     **words: Any,
 ) -> PlanReport:
     """What `run(source, **words)` would do: rows, batches, tokens, a range of cost. Reads the data; sends nothing.
@@ -133,7 +137,9 @@ def plan(
     there = replace(spec, base_url=provider.account(api_key="none", base_url=spec.base_url).base_url) if reuse else spec
     with _earlier(home, there, provider, reuse) as earlier:
         planned = _cut(open_source(source, format=format), spec, provider, None, rows_per_part, earlier)
-    return PlanReport(planned, spec, cost.estimate(planned, spec.task, provider))
+    wish = _finish_sync(finish_sync, Settings().max_attempts)
+    last = cost.estimate_last(planned, spec.task, provider, wish.most_rows) if wish else None
+    return PlanReport(planned, spec, cost.estimate(planned, spec.task, provider), last)
 
 
 def run(
@@ -153,6 +159,7 @@ def run(
     max_batches: int = 50,
     provider_files: str = "delete",
     reask: int = 0,
+    finish_sync: bool | FinishSync = False,
     **words: Any,
 ) -> Run:
     """Plan a run over a data set; `wait` on it sends it and brings the answers.
@@ -166,7 +173,8 @@ def run(
 
     The same words over the same data find the same run again, finished or not, unless `new` is set: what was answered
     is not sent again; budget, attempts and the like are those of the last call. `max_cost` is a budget in US dollars.
-    `reask`: how often an answer that does not fit `schema` is sent back with what is wrong with it.
+    `reask`: how often an answer that does not fit `schema` is sent back with what is wrong with it. `finish_sync`: ask
+    the last rows without a batch, at the full price, when their batch's time is nearly over (`FinishSync` says when).
     With `reuse`, a row whose request an earlier run of the workspace has an answer to gets that answer, for nothing;
     the name of a run, or several, limits it to these.
     Raises PlanRefused for what is wrong with data, template or schema, before anything is sent; MissingKey.
@@ -180,6 +188,7 @@ def run(
         max_batches=max_batches,
         provider_files=provider_files,
         reask=_reask(reask, words.get("schema")),
+        finish_sync=_finish_sync(finish_sync, max_attempts),
     )
     source, words = _asked_by(source, words)
     spec, provider = make_spec(model=model, prompt=prompt, settings=settings, **words)
@@ -287,6 +296,22 @@ def _reask(times: int, schema: Any) -> int:
     if times and schema is None:
         raise InputError("reask without a schema: no answer would ever be wrong", hint="give a schema, or leave it out")
     return times
+
+
+def _finish_sync(given: bool | FinishSync, max_attempts: int) -> FinishSync | None:
+    wish = FinishSync() if given is True else given or None
+    if wish is None:
+        return None
+    if (
+        not isinstance(wish, FinishSync)
+        or wish.most_rows < 1
+        or wish.calls < 1
+        or not 0 <= wish.before_s < float("inf")
+    ):
+        raise InputError(f"finish_sync is {given!r}", hint="True, or FinishSync with at least one row and one call")
+    if max_attempts < 2:
+        raise InputError("finish_sync with one attempt a row: the batch is it", hint="max_attempts is at least 2")
+    return wish
 
 
 def _asked_by(source: Any, words: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -13,8 +13,9 @@ WORDS: dict[str, frozenset[AttemptState]] = {
     "unclear": frozenset({AttemptState.CREATE_INTENT, AttemptState.RECONCILE, AttemptState.FENCE, AttemptState.FENCED}),
     "asking you": frozenset({AttemptState.QUARANTINE}),
     "running": frozenset({AttemptState.CREATED}),
+    "asking": frozenset({AttemptState.ASKING, AttemptState.ASKED}),
     "fetching": frozenset({AttemptState.ENDED, AttemptState.FETCHED}),
-    "done": frozenset({AttemptState.VERIFIED, AttemptState.CLEANED}),
+    "done": frozenset({AttemptState.VERIFIED, AttemptState.CLEANED, AttemptState.SETTLED}),
     "refused": frozenset({AttemptState.REFUSED}),
     "dropped": frozenset({AttemptState.DROPPED}),
 }
@@ -24,7 +25,8 @@ WORDS: dict[str, frozenset[AttemptState]] = {
 class RunStatus:
     """One moment of a run. Rows: `succeeded` and `failed` have their outcome, `left` have not; `running_done` are
     answered at the provider and not fetched yet; `reused` have an answer of an earlier run. `batches` counts attempts
-    in words. Instants are ms since 1970."""
+    in words; `sync_requests` went without a batch, and cost `sync_cost_usd` of `cost_usd`. Instants are ms since 1970.
+    """
 
     id: str
     name: str | None
@@ -45,6 +47,8 @@ class RunStatus:
     output_tokens: int
     cost_usd: float | None
     committed_usd: float
+    sync_requests: int
+    sync_cost_usd: float | None
     max_cost_usd: float | None
     created_at: int
     ended_at: int | None
@@ -86,6 +90,8 @@ def read_status(ledger: Ledger, run_id: str) -> RunStatus:
         output_tokens=totals.output_tokens,
         cost_usd=totals.cost_usd,
         committed_usd=ledger.committed_cost_usd(run_id),
+        sync_requests=ledger.sync_requests(run_id),
+        sync_cost_usd=totals.sync_cost_usd,
         max_cost_usd=run.max_cost_usd,
         created_at=run.created_at,
         ended_at=run.ended_at,

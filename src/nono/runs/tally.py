@@ -36,9 +36,9 @@ class PartSummary(msgspec.Struct, frozen=True):
     """What became of a part's rows. `outcomes` has all five; they add up to the part's rows.
 
     `retryable` are rows (counted from the data set's first) that have no answer and may get one in another batch;
-    those of them that are `reasked` get their last answer and what is wrong with it along.
-    `borrowed_missing` counts rows that wait for the answer of a row in another part. `stops_run` is an error after
-    which no other request will fare better. `cost_usd` is None where the price is not known.
+    those of them that are `reasked` get their last answer and what is wrong with it along. `borrowed_missing` counts
+    rows that wait for the answer of a row in another part. `stops_run` is an error after which no other request will
+    fare better. `cost_usd` is None where the price is not known; `sync_cost_usd` of it was paid without a batch.
     """
 
     no: int
@@ -46,6 +46,7 @@ class PartSummary(msgspec.Struct, frozen=True):
     outcomes: Mapping[Outcome, int]
     usage: Usage
     cost_usd: float | None
+    sync_cost_usd: float | None = None
     retryable: tuple[int, ...] = ()
     reasked: tuple[int, ...] = ()
     errors: tuple[ErrorCount, ...] = ()
@@ -78,6 +79,8 @@ class Settled(msgspec.Struct, gc=False):
     batch_id: str | None = None
     attempts: int = 0
     usage: Usage = NO_USAGE
+    # What of it came without a batch.
+    sync_usage: Usage = NO_USAGE
     pending: bool = False
     last: RequestError | None = None
     reask: bool = False
@@ -86,10 +89,14 @@ class Settled(msgspec.Struct, gc=False):
 class Tally:
     """Counts while rows are settled."""
 
-    def __init__(self, part: PlannedPart, price: Price | None, max_attempts: int | None) -> None:
+    def __init__(
+        self, part: PlannedPart, price: Price | None, max_attempts: int | None, full_price: Price | None = None
+    ) -> None:
         self.oddities = Oddities()
         self._part = part
         self._price = price
+        self._full_price = full_price
+        self._sync_cost_usd = 0.0
         self._max_attempts = max_attempts
         self._outcomes = dict.fromkeys(Outcome, 0)
         self._input = self._output = self._cached = self._reasoning = 0
@@ -128,6 +135,10 @@ class Tally:
         if self._price is None:
             return None
         cost = self._price.cost_usd(usage)
+        if settled.sync_usage is not NO_USAGE and self._full_price is not None:
+            sync_usd = self._full_price.cost_usd(settled.sync_usage)
+            cost += sync_usd - self._price.cost_usd(settled.sync_usage)
+            self._sync_cost_usd += sync_usd
         self._cost_usd += cost
         return cost
 
@@ -152,6 +163,7 @@ class Tally:
             outcomes=self._outcomes,
             usage=Usage(self._input, self._output, self._cached, self._reasoning),
             cost_usd=None if self._price is None else self._cost_usd,
+            sync_cost_usd=self._sync_cost_usd or None,
             retryable=tuple(self._retryable),
             reasked=tuple(self._reasked),
             errors=tuple(sorted(self._errors.values(), key=lambda one: -one.count)),

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nono.errors import SettingsError
-from nono.exchange import Account, Flow
+from nono.errors import ProviderError, SettingsError
+from nono.exchange import Account, Flow, one_line
 from nono.facts import Facts, read_facts
 from nono.media import Media
 from nono.model import Phase, RemoteBatch, RemoteFile, Result
@@ -16,6 +16,7 @@ from nono.providers import Task, check_options
 from nono.providers.gemini import answers, flows, harvest, lint, media, translate, uploads, wire
 from nono.providers.gemini.account import resolve
 from nono.providers.gemini.check import check_request
+from nono.providers.gemini.status import error_object
 
 
 class GeminiProvider:
@@ -27,6 +28,8 @@ class GeminiProvider:
     name = "gemini"
     id_key = "key"
     id_mark = ""
+    # https://ai.google.dev/api/batch-api: an operation that was cancelled has an error, and no response.
+    keeps_cancelled = False
     facts: Facts = read_facts("gemini")
     options: Mapping[str, str] = {
         "priority": "a whole number: which of the account's jobs come first, higher before lower",
@@ -127,6 +130,13 @@ class GeminiProvider:
         """Answer files, whose ids are too long for the service's own delete, go with their batch."""
         if len(file_id.removeprefix("files/")) <= self.facts.number("limits.file_id_chars"):
             yield from uploads.delete_file(file_id)
+
+    def ask(self, line: Mapping[str, Any], task: Task) -> Flow[bytes]:
+        reply = yield from flows.ask(task.model, translate.endpoint_for(task), line["request"])
+        return answers.encode(line["key"], response=one_line(reply))
+
+    def refusal_line(self, line: Mapping[str, Any], error: ProviderError) -> bytes:
+        return answers.encode(line["key"], error=error_object(error))
 
     def delete_batch(self, batch: RemoteBatch) -> Flow[None]:
         """The input file, and the record with its answers."""

@@ -205,6 +205,14 @@ def decode(line: bytes) -> Result:
     )
 
 
+def encode(key: str, **told: Any) -> bytes:
+    """A line of an answer file: the key, and `response` or `error`; either may be JSON already (`msgspec.Raw`)."""
+    return _encode({"key": key, **told})
+
+
+_encode = msgspec.json.Encoder().encode
+
+
 def _decode_tolerantly(line: bytes) -> Result:
     """Any other line, through plain dicts: nothing in it is relied on."""
     value = decode_json(line)

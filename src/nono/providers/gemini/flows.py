@@ -16,7 +16,7 @@ from urllib.parse import quote
 from nono import jsonl
 from nono.download import download
 from nono.errors import Conflict, IncompleteDownload, InputError, InvalidRequest, NotFound
-from nono.exchange import Call, Flow, Pause, Work
+from nono.exchange import Call, Flow, Pause, Reply, Work
 from nono.facts import read_facts
 from nono.jsonl import BadLine
 from nono.providers.gemini.answers import InlineResult
@@ -65,6 +65,15 @@ def create(
     call = Call("POST", f"/{{version}}/{model_path(model)}:{_METHODS[endpoint]}", json={"batch": batch}, once=True)
     reply = yield call
     return parse_job(raise_for(reply, f"creating a batch with {model}").json())
+
+
+def ask(model: str, endpoint: str, request: Mapping[str, Any]) -> Flow[Reply]:
+    """One request at the synchronous endpoint: exactly one POST.
+
+    https://ai.google.dev/api/generate-content#method:-models.generatecontent
+    """
+    call = Call("POST", f"/{{version}}/{model_path(model)}:{endpoint}", json=dict(request), once=True)
+    return raise_for((yield call), f"asking {model}")
 
 
 def webhook_config(given: Any) -> dict[str, Any]:

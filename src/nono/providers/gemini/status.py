@@ -129,6 +129,16 @@ def raise_for(
     )
 
 
+def error_object(error: ProviderError) -> dict[str, Any]:
+    """What was refused over HTTP, as the error that stands in a line of an answer file."""
+    said = _envelope(error.body)
+    return {
+        "code": error.status,
+        "status": said.get("status") or error.code,
+        "message": said.get("message") or error.message,
+    }
+
+
 def request_error(error: Any) -> RequestError:
     """A `google.rpc.Status` of any spelling (an object, or only a text) as the reason why a request has no answer."""
     if not isinstance(error, Mapping):

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nono.errors import InputError, SettingsError
-from nono.exchange import Account, Flow
+from nono.errors import InputError, ProviderError, SettingsError
+from nono.exchange import Account, Flow, one_line
 from nono.facts import Facts
 from nono.media import Media
 from nono.model import RemoteBatch, RemoteFile, Result
@@ -34,6 +34,7 @@ class OpenAIProvider:
         "completion_window": "how long a batch may take where a service leaves a choice: 7d",
         "output_expires_after": "after so many seconds the answer files vanish at the provider",
     }
+    keeps_cancelled = True
 
     def __init__(
         self, service: Service = OPENAI, completion_window: str | None = None, output_expires_after: int | None = None
@@ -145,6 +146,15 @@ class OpenAIProvider:
 
     def delete_file(self, file_id: str) -> Flow[None]:
         yield from flows.delete_file(file_id)
+
+    def ask(self, line: Mapping[str, Any], task: Task) -> Flow[bytes]:
+        reply = yield from flows.ask(line["url"], line["body"])
+        return answers.encode(line["custom_id"], 200, one_line(reply), request_id=reply.headers.get("x-request-id"))
+
+    def refusal_line(self, line: Mapping[str, Any], error: ProviderError) -> bytes:
+        said = error.body if isinstance(error.body, dict) and "error" in error.body else None
+        body = said or {"error": {"code": error.code, "message": error.message}}
+        return answers.encode(line["custom_id"], error.status, body, request_id=error.request_id)
 
     def delete_batch(self, batch: RemoteBatch) -> Flow[None]:
         """OpenAI keeps the record of a batch for ever; what can be removed are its files."""

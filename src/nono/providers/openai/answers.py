@@ -193,6 +193,18 @@ def _floats(embedding: list[float] | str | None) -> list[float] | None:
         return None
 
 
+def encode(custom_id: str, status: int, body: Any, *, request_id: str | None = None) -> bytes:
+    """A line of an answer file, as a batch would have written it; `body` may be JSON already (`msgspec.Raw`).
+
+    https://platform.openai.com/docs/api-reference/batch/request-output
+    """
+    response = {"status_code": status, "request_id": request_id, "body": body}
+    return _encode({"custom_id": custom_id, "response": response, "error": None})
+
+
+_encode = msgspec.json.Encoder().encode
+
+
 def _decode_tolerantly(line: bytes) -> Result:
     """Any line that is a JSON object with a `custom_id`, whatever else is in it."""
     value = jsonl.decode(line)

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from nono.download import download
 from nono.errors import Conflict, InputError, InvalidRequest, NotFound
-from nono.exchange import Call, FileSlice, Flow, Work
+from nono.exchange import Call, FileSlice, Flow, Reply, Work
 from nono.facts import Facts, read_facts
 from nono.files import whole_file
 from nono.providers.openai.refusals import raise_for
@@ -122,6 +122,14 @@ def download_file(file_id: str, path: Path, *, mark: bool = True) -> Flow[Path]:
     remains = sha256(file_id.encode()).hexdigest()[:12] if mark else ""
     raise_for((yield from download(call, path, size_bytes=size_bytes or None, mark=remains)))
     return path
+
+
+# ── Single requests ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def ask(endpoint: str, body: Mapping[str, Any]) -> Flow[Reply]:
+    """One request at its own endpoint: exactly one POST. The version that `endpoint` begins with ends the base URL."""
+    return raise_for((yield Call("POST", re.sub(r"^/v\d+\w*(?=/)", "", endpoint), json=dict(body), once=True)))
 
 
 # ── Batches ────────────────────────────────────────────────────────────────────────────────────────────────────────

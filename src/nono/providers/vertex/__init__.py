@@ -13,14 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nono.errors import InputError
-from nono.exchange import Account, Flow
+from nono.errors import InputError, ProviderError
+from nono.exchange import Account, Flow, one_line
 from nono.facts import Facts, read_facts
 from nono.media import Media
 from nono.model import Phase, RemoteBatch, RemoteFile, Result
 from nono.providers import Task, check_options
-from nono.providers.gemini import lint, media, translate
+from nono.providers.gemini import answers, lint, media, translate
 from nono.providers.gemini.check import check_request
+from nono.providers.gemini.status import error_object
 from nono.providers.vertex import rows, settings, wire
 from nono.providers.vertex.flows import VertexJobs, answer_objects
 from nono.providers.vertex.storage import Bucket
@@ -39,6 +40,7 @@ class VertexProvider:
     name = "vertex"
     id_key = "key"
     id_mark = rows.ID_MARK
+    keeps_cancelled = True
     facts: Facts = read_facts("vertex")
     options: Mapping[str, str] = {name: what for name, (_, what) in settings.OPTIONS.items()}
 
@@ -133,6 +135,13 @@ class VertexProvider:
 
     def delete_file(self, file_id: str) -> Flow[None]:
         yield from self._bucket.delete(file_id)
+
+    def ask(self, line: Mapping[str, Any], task: Task) -> Flow[bytes]:
+        reply = yield from self._jobs.ask(task.model, self.endpoint_for(task), line["request"])
+        return answers.encode(line["key"], response=one_line(reply))
+
+    def refusal_line(self, line: Mapping[str, Any], error: ProviderError) -> bytes:
+        return answers.encode(line["key"], error=error_object(error))
 
     def delete_batch(self, batch: RemoteBatch) -> Flow[None]:
         """The requests, everything in the folder of the answers, and the job's record."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nono.errors import Conflict, InputError, InvalidRequest, NoDestination, NotFound, ProviderError
-from nono.exchange import Call, Flow, Pause, Work
+from nono.exchange import Call, Flow, Pause, Reply, Work
 from nono.facts import read_facts
 from nono.files import put_in_place, whole_file
 from nono.providers.gemini.answers import InlineResult
@@ -52,6 +52,16 @@ class VertexJobs:
         body = wire.job_body(model, source, dest, display_name or f"nono_batch_job_{unique}", unique)
         reply = yield Call("POST", self._jobs, json=body, once=True)
         return wire.parse_job(raise_for(reply, f"creating a job with {model}").json())
+
+    def ask(self, model: str, endpoint: str, request: Mapping[str, Any]) -> Flow[Reply]:
+        """One request at the synchronous endpoint: exactly one POST.
+
+        https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference
+        """
+        name = wire.model_name(model)
+        path = name if name.startswith("projects/") else f"{self.place.parent.lstrip('/')}/{name}".lstrip("/")
+        call = Call("POST", f"/{{version}}/{path}:{endpoint}", json=dict(request), once=True)
+        return raise_for((yield call), f"asking {model}")
 
     def get(self, name: str) -> Flow[Job]:
         return wire.parse_job(raise_for((yield Call("GET", self.path(name))), f"getting {name}").json())

@@ -37,7 +37,7 @@ from nono.runs.ledger.states import AttemptState, RunState
 R = TypeVar("R")
 
 # `upgrade_<n>` in queries.sql leads from version n to the next.
-VERSION = 2
+VERSION = 3
 
 
 class LedgerError(NonoError):
@@ -56,9 +56,14 @@ class Superseded(LedgerError):
     """Another process owns the run now; this one must not write any more."""
 
 
+_ABOUT_ATTEMPTS = re.compile(r"^CREATE \w+ \w*attempt", re.MULTILINE)
+
+
 @cache
 def _statements() -> dict[str, str]:
-    text = (resources.files(__package__) / "queries.sql").read_text("utf-8").format(**_printed())
+    attempts = "".join(part for part in _split(schema()) if _ABOUT_ATTEMPTS.search(part))
+    text = (resources.files(__package__) / "queries.sql").read_text("utf-8")
+    text = text.format(**_printed(), attempts_of_the_schema=attempts)
     found = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
     return {name: body.strip() for name, body in zip(found[::2], found[1::2], strict=True)}
 
@@ -73,6 +78,7 @@ def _printed() -> dict[str, str]:
         "in_flight_states": states.sql_list(states.IN_FLIGHT),
         "committed_states": states.sql_list(frozenset(in_doubt_or_running)),
         "answered_states": states.sql_list(states.ANSWERED),
+        "sync_states": states.sql_list(states.ASKED_SYNC),
         "attempt_moves": states.sql_legal_moves(states.ATTEMPT_MOVES),
         "run_moves": states.sql_legal_moves(states.RUN_MOVES),
     }
@@ -218,6 +224,10 @@ class Ledger:
             row = self._db.execute(_statements()["enqueued_tokens"], values).fetchone()
         return row["tokens"], row["batches"]
 
+    def sync_requests(self, run_id: str) -> int:
+        """How many requests went, or will go, to the synchronous endpoint."""
+        return int(self._value("sync_requests", run_id=run_id))
+
     def creates_since(self, account: str, since: int) -> int:
         return int(self._value("creates_since", account=account, since=since))
 
@@ -348,8 +358,19 @@ class Transaction:
             self._do("insert_shard_part", shard_id=shard_id, part_no=part_no)
         return shard_id
 
-    def insert_attempt(self, run_id: str, shard_id: int, *, no: int, tag: str, due_at: int) -> int:
-        row = self._do("insert_attempt", run_id=run_id, shard_id=shard_id, no=no, tag=tag, due_at=due_at).fetchone()
+    def insert_attempt(
+        self,
+        run_id: str,
+        shard_id: int,
+        *,
+        no: int,
+        tag: str,
+        due_at: int,
+        state: AttemptState = states.BATCHED,
+    ) -> int:
+        """A new attempt at its beginning: `states.BATCHED`, or `states.SYNC`."""
+        values = {"run_id": run_id, "shard_id": shard_id, "no": no, "tag": tag, "state": state, "due_at": due_at}
+        row = self._do("insert_attempt", **values).fetchone()
         return int(row[0])
 
     def save_attempt(self, before: AttemptRow, after: AttemptRow) -> None:
@@ -401,7 +422,8 @@ def _way_up(version: int) -> Iterator[str]:
     if version == 0:
         yield from _split(schema())
     else:
-        yield from (_statements()[f"upgrade_{older}"] for older in range(version, VERSION))
+        for older in range(version, VERSION):
+            yield from _split(_statements()[f"upgrade_{older}"] + "\n")
 
 
 def _split(script: str) -> Iterator[str]:

@@ -2,6 +2,21 @@
 -- From version 1 to 2: which rows have answers of earlier runs was not a question then.
 ALTER TABLE runs ADD COLUMN reused INTEGER NOT NULL DEFAULT 0;
 
+-- name: upgrade_2
+-- From version 2 to 3: attempts without a batch, and what they cost. A table's constraints cannot be changed, so the
+-- attempts move into a new one.
+ALTER TABLE parts ADD COLUMN sync_cost_usd REAL;
+DROP TRIGGER an_attempt_moves_legally;
+DROP INDEX attempts_by_state;
+DROP INDEX attempts_by_shard;
+ALTER TABLE attempts RENAME TO attempts_before;
+{attempts_of_the_schema}
+INSERT INTO attempts (id, shard_id, run_id, no, tag, state, file_id, batch_id, native_state, due_at, since, created_at,
+    expires_at, ended_at, tries, refusals, done_requests, error_code, error_message)
+SELECT id, shard_id, run_id, no, tag, state, file_id, batch_id, native_state, due_at, since, created_at,
+    expires_at, ended_at, tries, refusals, done_requests, error_code, error_message FROM attempts_before;
+DROP TABLE attempts_before;
+
 -- name: insert_run
 -- A planned run; its parts and shards follow in the same transaction.
 INSERT INTO runs
@@ -64,7 +79,8 @@ SELECT * FROM parts WHERE run_id = :run_id AND no = :no;
 -- name: settle_part
 -- Outcomes of a part, written anew each time one of its shards is answered.
 UPDATE parts SET succeeded = :succeeded, errored = :errored, expired = :expired, cancelled = :cancelled,
-    missing = :missing, input_tokens = :input_tokens, output_tokens = :output_tokens, cost_usd = :cost_usd, settled = 1
+    missing = :missing, input_tokens = :input_tokens, output_tokens = :output_tokens, cost_usd = :cost_usd,
+    sync_cost_usd = :sync_cost_usd, settled = 1
 WHERE run_id = :run_id AND no = :no;
 
 -- name: insert_shard
@@ -93,7 +109,7 @@ WHERE s.run_id = :run_id AND p.part_no = :part_no ORDER BY a.id;
 
 -- name: insert_attempt
 INSERT INTO attempts (shard_id, run_id, no, tag, state, due_at, since)
-VALUES (:shard_id, :run_id, :no, :tag, 'planned', :due_at, :due_at) RETURNING id;
+VALUES (:shard_id, :run_id, :no, :tag, :state, :due_at, :due_at) RETURNING id;
 
 -- name: attempt_by_id
 SELECT * FROM attempts WHERE id = :id;
@@ -109,13 +125,13 @@ SELECT * FROM attempts WHERE run_id = :run_id AND state = 'created' ORDER BY id;
 -- What may take its next step now; the most advanced first: harvesting comes before spending. What was entered in the
 -- future was entered before the clock was set back: it does not wait for that day to come again.
 SELECT * FROM attempts WHERE run_id = :run_id AND (due_at <= :now OR since > :now)
-    AND state IN ('file_intent', 'create_intent', 'reconcile', 'fence', 'fenced', 'ended', 'fetched', 'verified')
-ORDER BY state IN ('ended', 'fetched') DESC, id LIMIT :limit;
+    AND state IN ('file_intent', 'create_intent', 'reconcile', 'fence', 'fenced', 'ended', 'fetched', 'verified', 'asked')
+ORDER BY state IN ('ended', 'fetched', 'asked') DESC, id LIMIT :limit;
 
 -- name: due_submissions
--- What waits to be sent, in order: uploaded files before new ones.
+-- What waits to be sent, in order: uploaded files before new ones, and those before what is asked directly.
 SELECT * FROM attempts WHERE run_id = :run_id AND (due_at <= :now OR since > :now) AND id < :before
-    AND state IN ('planned', 'uploaded')
+    AND state IN ('planned', 'uploaded', 'asking')
 ORDER BY state DESC, id LIMIT :limit;
 
 -- name: next_due_at
@@ -144,7 +160,7 @@ SELECT COUNT(*) AS parts, COALESCE(SUM(row_count), 0) AS row_count, COALESCE(SUM
     COALESCE(SUM(succeeded), 0) AS succeeded, COALESCE(SUM(errored), 0) AS errored,
     COALESCE(SUM(expired), 0) AS expired, COALESCE(SUM(cancelled), 0) AS cancelled,
     COALESCE(SUM(missing), 0) AS missing, COALESCE(SUM(input_tokens), 0) AS input_tokens,
-    COALESCE(SUM(output_tokens), 0) AS output_tokens, SUM(cost_usd) AS cost_usd
+    COALESCE(SUM(output_tokens), 0) AS output_tokens, SUM(cost_usd) AS cost_usd, SUM(sync_cost_usd) AS sync_cost_usd
 FROM parts WHERE run_id = :run_id;
 
 -- name: in_flight_progress
@@ -152,6 +168,11 @@ FROM parts WHERE run_id = :run_id;
 SELECT COUNT(*) AS batches, COALESCE(SUM(a.done_requests), 0) AS done_requests,
     COALESCE(SUM(s.requests), 0) AS requests, MIN(a.created_at) AS oldest_created_at, MIN(a.expires_at) AS first_expires_at
 FROM attempts a JOIN shards s ON s.id = a.shard_id WHERE a.run_id = :run_id AND a.state = 'created';
+
+-- name: sync_requests
+-- Requests that went, or will go, to the synchronous endpoint.
+SELECT COALESCE(SUM(s.requests), 0) FROM attempts a JOIN shards s ON s.id = a.shard_id
+WHERE a.run_id = :run_id AND a.state IN ({sync_states});
 
 -- name: committed_cost
 -- Estimates of everything that may have been billed and is not yet in a settled part's actual cost: what is under way,

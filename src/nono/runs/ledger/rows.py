@@ -43,6 +43,7 @@ class PartRow:
     input_tokens: int
     output_tokens: int
     cost_usd: float | None
+    sync_cost_usd: float | None
     settled: int
 
 
@@ -106,6 +107,7 @@ class Totals:
     input_tokens: int
     output_tokens: int
     cost_usd: float | None
+    sync_cost_usd: float | None
 
 
 @dataclass(frozen=True, slots=True)

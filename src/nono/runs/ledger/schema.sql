@@ -44,6 +44,8 @@ CREATE TABLE parts (
     input_tokens  INTEGER NOT NULL DEFAULT 0,
     output_tokens INTEGER NOT NULL DEFAULT 0,
     cost_usd      REAL,
+    -- What of it went to the synchronous endpoint, at its price.
+    sync_cost_usd REAL,
     settled       INTEGER NOT NULL DEFAULT 0 CONSTRAINT settled_is_yes_or_no CHECK (settled IN (0, 1)),
     PRIMARY KEY (run_id, no),
     CONSTRAINT every_settled_row_has_one_outcome CHECK
@@ -95,7 +97,9 @@ CREATE TABLE attempts (
     error_message TEXT,
     UNIQUE (shard_id, no),
     CONSTRAINT an_uploaded_file_has_an_id CHECK
-        (state IN ('planned', 'file_intent', 'dropped', 'refused', 'split') OR file_id IS NOT NULL),
+        (state IN ('planned', 'file_intent', 'dropped', 'refused', 'split', {sync_states}) OR file_id IS NOT NULL),
+    CONSTRAINT what_is_asked_directly_has_no_batch CHECK
+        (state NOT IN ({sync_states}) OR (file_id IS NULL AND batch_id IS NULL)),
     CONSTRAINT a_created_batch_has_an_id CHECK
         (state NOT IN ('created', 'ended', 'fetched', 'verified', 'cleaned') OR batch_id IS NOT NULL),
     CONSTRAINT no_batch_before_the_create CHECK

@@ -29,6 +29,9 @@ class AttemptState(StrEnum):
     REFUSED = "refused"
     SPLIT = "split"
     DROPPED = "dropped"
+    ASKING = "asking"
+    ASKED = "asked"
+    SETTLED = "settled"
 
 
 class RunState(StrEnum):
@@ -66,16 +69,25 @@ ATTEMPT_MOVES: Mapping[AttemptState, tuple[AttemptState, ...]] = {
     _A.REFUSED: (),
     _A.SPLIT: (),
     _A.DROPPED: (),
+    # Without a batch: its requests go to the synchronous endpoint, one by one, with a journal beside them.
+    _A.ASKING: (_A.ASKED,),
+    _A.ASKED: (_A.SETTLED,),
+    _A.SETTLED: (),
 }
+
+# Where an attempt begins: with a batch to be made, or without one.
+BATCHED, SYNC = _A.PLANNED, _A.ASKING
+# The life of an attempt without a batch.
+ASKED_SYNC = frozenset({_A.ASKING, _A.ASKED, _A.SETTLED})
 
 # Nothing more happens to an attempt in one of these.
 FINAL = frozenset(state for state, moves in ATTEMPT_MOVES.items() if not moves)
 # A batch of ours may be at work at the provider, and its tokens count against the account's limit.
 IN_FLIGHT = frozenset({_A.CREATE_INTENT, _A.RECONCILE, _A.FENCE, _A.FENCED, _A.QUARANTINE, _A.CREATED})
 # What was sent may have been billed.
-MAY_COST = IN_FLIGHT | {_A.ENDED, _A.FETCHED, _A.VERIFIED, _A.CLEANED}
+MAY_COST = IN_FLIGHT | {_A.ENDED, _A.FETCHED, _A.VERIFIED, _A.CLEANED} | ASKED_SYNC
 # Its answers are on disk.
-ANSWERED = frozenset({_A.VERIFIED, _A.CLEANED})
+ANSWERED = frozenset({_A.VERIFIED, _A.CLEANED, _A.SETTLED})
 
 _R = RunState
 RUN_MOVES: Mapping[RunState, tuple[RunState, ...]] = {
@@ -103,8 +115,10 @@ def sql_legal_moves(
 
 def diagram(moves: Mapping[AttemptState, tuple[AttemptState, ...]] | Mapping[RunState, tuple[RunState, ...]]) -> str:
     """The moves as a Mermaid state diagram."""
+    reached = {after for afters in moves.values() for after in afters}
     first = next(iter(moves))
-    lines = ["stateDiagram-v2", f"    [*] --> {first}"]
+    begins = [state for state in moves if state is first or state not in reached]
+    lines = ["stateDiagram-v2", *(f"    [*] --> {state}" for state in begins)]
     for before, afters in moves.items():
         lines += [f"    {before} --> {after}" for after in afters] or [f"    {before} --> [*]"]
     return "\n".join(lines)
