@@ -5,6 +5,7 @@ The engine is the real one with its own patience (15 s, 90 s, a day); the time o
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from nono.server.app import LocalServer
 from nono.server.clock import SteeredClock
 from nono.server.faults.catalogue import FAULTS
 
+FULL = os.environ.get("NONO_PROOF") == "full"
 ROWS = 8
 ALL_ANSWERED = [str(number) for number in range(ROWS)]
 PROVIDERS = ("openai", "gemini")
@@ -122,6 +124,15 @@ def test_every_row_is_answered_once_and_paid_once(name: str, provider: str, fold
     story = told(folder, provider, CURED[name], stride=50.0 if name in LONG else 1.0)
     assert story.verdict.wrong == []
     assert story.answers == ALL_ANSWERED
+
+
+@pytest.mark.parametrize("length", [True, False])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_download_may_break_off_at_any_byte(provider: str, length: bool, folder: Path) -> None:
+    for at in range(0, 1400, 7) if FULL else (1, 331, 1100):
+        rule = {"fault": "truncate", "at": at, "length": length, "times": 2}
+        story = told(folder / str(at), provider, [rule])
+        assert (story.verdict.wrong, story.answers) == ([], ALL_ANSWERED), f"at byte {at}"
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

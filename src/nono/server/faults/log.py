@@ -6,6 +6,7 @@ it did. Ids, sizes and digests only: no key, no prompt, no answer.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -34,10 +35,13 @@ class Log:
         # The instant of the last entry of an earlier server: time must not go back behind it.
         self.last_ns: int = last.get("at_ns", 0)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._open = True
 
     def write(self, what: str, **entry: Any) -> None:
-        """Raises OSError if the disk refuses."""
+        """Raises OSError if the disk refuses, or the log is closed."""
         with self._lock:
+            if not self._open:
+                raise OSError(errno.EBADF, "the log is closed: the server has stopped")
             self._number += 1
             line = {"no": self._number, "at_ns": self._clock.now_ns(), "what": what, **entry}
             os.write(self._file, msgspec.json.encode(line) + b"\n")
@@ -59,7 +63,11 @@ class Log:
         yield bytes(waiting)
 
     def close(self) -> None:
-        os.close(self._file)
+        """A model that hangs may answer later still; its answer is dropped."""
+        with self._lock:
+            if self._open:
+                self._open = False
+                os.close(self._file)
 
 
 def _last_entry(path: Path) -> dict[str, Any]:
