@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,31 @@ def test_pictures_beside_a_text_are_saved_and_the_text_is_the_answer(
     (row,) = run.results()
     assert row["answer"]
     assert names(run.save_media(tmp_path / "pictures")) == [f"{row['custom_id']}.png"]
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("gemini/gemini-2.5-flash-preview-tts", {"parameters": {"modalities": ["AUDIO"]}}),
+        (
+            "openai/gpt-4o-audio-preview",
+            {"parameters": {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}},
+        ),
+    ],
+)
+def test_speech_is_saved_as_a_sound_that_can_be_played(
+    server: LocalServer, tmp_path: Path, model: str, words: dict[str, Any]
+) -> None:
+    run = done(server, tmp_path, [{"custom_id": "hello", "text": "Say hello"}], model, **words)
+    (path,) = run.save_media(tmp_path / "sounds")
+    with wave.open(str(path)) as sound:
+        assert (path.name, sound.getframerate(), sound.getnframes()) == ("hello.wav", 24_000, 1_200)
+
+
+def test_what_was_said_is_the_answers_text(server: LocalServer, tmp_path: Path) -> None:
+    parameters = {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}
+    run = done(server, tmp_path, ["[[nono:say hello]]"], "openai/gpt-4o-audio-preview", parameters=parameters)
+    assert [row["answer"] for row in run.results()] == ["hello"]
 
 
 def test_answers_without_pictures_save_nothing(server: LocalServer, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import struct
+import wave
 import zlib
 from typing import Any
 
@@ -211,6 +213,15 @@ def test_a_picture_has_the_asked_shape() -> None:
     assert struct.unpack(">II", drawn[16:24]) == (64, 36)
 
 
+def test_speech_is_a_sound_with_the_text_that_it_stands_for() -> None:
+    message = chat("[[nono:say hello]]", modalities=["audio"], audio={"voice": "alloy", "format": "wav"})["choices"][0][
+        "message"
+    ]
+    with wave.open(io.BytesIO(base64.b64decode(message["audio"]["data"]))) as sound:
+        assert (sound.getframerate(), sound.getnchannels(), sound.getnframes()) == (24_000, 1, 1_200)
+    assert (message["content"], message["audio"]["transcript"]) == (None, "hello")
+
+
 def test_every_chunk_of_a_picture_has_its_checksum_and_all_pixels_are_there() -> None:
     drawn = picture_in(chat("a cat", modalities=["text", "image"]))
     at, chunks = 8, {}
@@ -350,9 +361,16 @@ INVALID = "invalid_request_error"
             "unsupported_parameter",
         ),
         (
-            {"modalities": ["audio"]},
-            "Invalid value: 'audio'. Supported values with the simulated model: 'text' and 'image'.",
+            {"modalities": ["video"]},
+            "Invalid value: 'video'. Supported values with the simulated model: 'text', 'image', and 'audio'.",
             "modalities",
+            "invalid_value",
+        ),
+        ({"modalities": ["audio"]}, "Missing required parameter: 'audio'.", "audio", "missing_required_parameter"),
+        (
+            {"modalities": ["audio"], "audio": {"voice": "alloy", "format": "mp3"}},
+            "Invalid value: 'mp3'. Supported values with the simulated model: 'wav' and 'pcm16'.",
+            "audio.format",
             "invalid_value",
         ),
     ],
@@ -362,7 +380,15 @@ def test_a_bad_body_gets_the_services_400(fields: Any, message: str, param: str 
 
 
 @pytest.mark.parametrize("odd", [None, 1, [1], {"a": 1}, "\ud800", [[]], True])
-@pytest.mark.parametrize("field", ["messages", "tools", "tool_choice", "response_format", "stop", "n", "image_config"])
+@pytest.mark.parametrize(
+    "field", ["messages", "tools", "tool_choice", "response_format", "stop", "n", "image_config", "audio"]
+)
 def test_no_body_makes_the_model_raise(field: str, odd: Any) -> None:
-    body = {"messages": [{"role": "user", "content": "x"}], "tools": [CLOCK], "modalities": ["image"], field: odd}
+    body = {
+        "messages": [{"role": "user", "content": "x"}],
+        "tools": [CLOCK],
+        "modalities": ["image", "audio"],
+        "audio": {"voice": "alloy", "format": "wav"},
+        field: odd,
+    }
     assert MODEL.answer(CHAT, body)[0] in (200, 400)

@@ -123,7 +123,7 @@ def test_a_part_that_a_chat_has_no_word_for_is_refused_with_its_place(content: A
         {"tools": [{"codeExecution": {}}]},
         {"tools": [{"urlContext": {}}]},
         {"toolConfig": {"retrievalConfig": {"languageCode": "de"}}},
-        {"generationConfig": {"responseModalities": ["AUDIO"]}},
+        {"generationConfig": {"responseModalities": ["VIDEO"]}},
         {"generationConfig": {"speechConfig": {"voiceConfig": {}}}},
         {"generationConfig": {"responseMimeType": "application/xml"}},
         {"generationConfig": {"responseSchema": {"type": "STRING"}}},
@@ -230,6 +230,28 @@ def test_an_openapi_schema_becomes_a_json_schema() -> None:
             "any": {"anyOf": [{"type": "number", "maximum": 3}, {"type": "boolean"}]},
         },
         "required": ["kind"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("speech", "voice"),
+    [
+        ({"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": "Puck"}}}, "Puck"),
+        (
+            {
+                "multiSpeakerVoiceConfig": {
+                    "speakerVoiceConfigs": [{"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": "Zephyr"}}}]
+                }
+            },
+            "Zephyr",
+        ),
+        ({}, "Kore"),
+    ],
+)
+def test_speech_is_a_modality_with_a_voice(speech: dict[str, Any], voice: str) -> None:
+    assert asked(responseModalities=["AUDIO"], speechConfig=speech) == {
+        "modalities": ["text", "audio"],
+        "audio": {"voice": voice, "format": "pcm16"},
     }
 
 

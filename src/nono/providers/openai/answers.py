@@ -36,6 +36,7 @@ _PASSING_STATUSES = frozenset({0, 408, 429})
 class _Message(msgspec.Struct, gc=False):
     content: str | None = None
     refusal: str | None = None
+    audio: Any = None
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -140,6 +141,9 @@ def _succeeded(custom_id: str, body: _Body, whole: Any) -> Result | None:
             text = choice.text
         elif message.content is None and message.refusal:
             text, finish_reason = message.refusal, "refusal"
+        elif message.content is None and isinstance(message.audio, dict):
+            spoken = message.audio.get("transcript")  # what was said stands for the answer; the sound is in the body
+            text = spoken if isinstance(spoken, str) else None
         else:
             text = message.content
     elif body.output is not None:

@@ -1,7 +1,7 @@
 """Simulated chats: an answer that fits what was asked, made up from the request alone.
 
 A tool is called where one is demanded, or where there are tools and a user speaks last; otherwise the answer is a text,
-JSON for a schema, a picture beside the text, or a text with a source.
+JSON for a schema, a picture beside the text, a sound in its place, or a text with a source.
 https://platform.openai.com/docs/api-reference/chat/object
 """
 
@@ -20,6 +20,7 @@ from nono.server.models.directives import Wishes, obey
 from nono.server.models.picture import png
 from nono.server.models.refusals import Refused
 from nono.server.models.simulated_checks import check_chat, read_messages
+from nono.server.models.sound import pcm, wav
 from nono.server.models.specimen import Unsatisfiable, specimen
 
 MARK = "[simulated]"
@@ -39,6 +40,7 @@ _WORDS = _SAID.split()
 _ASKED_WORDS = re.compile(r"\b(\d{1,4})[ -]words?\b")
 _ASPECT = re.compile(r"(\d{1,2}):(\d{1,2})")
 _PIXELS = 64
+_SPEECH_KEPT_S = 3_600
 
 
 def chat(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,6 +118,8 @@ def _choice(body: Mapping[str, Any], prompt: str, wishes: Wishes, seed: int, ind
         message["annotations"] = [_citation(text, seed)]
     if "image" in (body.get("modalities") or ()):
         message["images"] = [_picture(body.get("image_config") or {}, seed)]
+    if "audio" in (body.get("modalities") or ()):
+        message |= {"content": None, "audio": _speech(text, body["audio"], seed)}
     return choice, tokens_in(text)
 
 
@@ -194,3 +198,11 @@ def _picture(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
     picture = png(max(1, _PIXELS * across // longest), max(1, _PIXELS * down // longest), colour(seed))
     url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
     return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _speech(text: str, asked: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """A tone in the place of a voice, and the text that it stands for."""
+    samples = pcm(220 + seed % 440)
+    data = samples if asked["format"] == "pcm16" else wav(samples)
+    spoken = {"id": f"audio_simulated{seed:08x}", "expires_at": int(time.time()) + _SPEECH_KEPT_S, "transcript": text}
+    return spoken | {"data": base64.b64encode(data).decode()}

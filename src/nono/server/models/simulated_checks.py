@@ -34,7 +34,6 @@ _FIELDS = (
 )
 # What would change the answer and is not done. Field → the values that ask for nothing.
 _NOT_DONE: dict[str, tuple[Any, ...]] = {
-    "audio": (None,),
     "functions": (None, []),
     "function_call": (None, "none"),
     "stream": (None, False),
@@ -78,10 +77,27 @@ def _check_modalities(body: Mapping[str, Any]) -> None:
     if not isinstance(asked, list):
         raise invalid_type("modalities", "an array of strings", asked)
     for one in asked:
-        if one not in ("text", "image"):
+        if one not in ("text", "image", "audio"):
             raise invalid_value(
-                "modalities", f"Invalid value: {one!r}. Supported values with the simulated model: 'text' and 'image'."
+                "modalities",
+                f"Invalid value: {one!r}. Supported values with the simulated model: 'text', 'image', and 'audio'.",
             )
+    if "audio" in asked and body.get("audio") is None:
+        raise missing("audio")
+
+
+def _check_audio(body: Mapping[str, Any]) -> None:
+    """https://platform.openai.com/docs/api-reference/chat/create#chat-create-audio"""
+    audio = body["audio"]
+    if not isinstance(audio, Mapping):
+        raise invalid_type("audio", "an object", audio)
+    if audio.get("voice") is None:
+        raise missing("audio.voice")
+    if audio.get("format") not in ("wav", "pcm16"):
+        raise invalid_value(
+            "audio.format",
+            f"Invalid value: {audio.get('format')!r}. Supported values with the simulated model: 'wav' and 'pcm16'.",
+        )
 
 
 def _check_format(body: Mapping[str, Any]) -> None:
@@ -143,6 +159,7 @@ _CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "stop": _check_stop,
     "logprobs": _check_logprobs,
     "modalities": _check_modalities,
+    "audio": _check_audio,
     "response_format": _check_format,
     "tools": _check_tools,
     "tool_choice": _check_tool_choice,

@@ -49,9 +49,9 @@ def to_chat(request: Mapping[str, Any]) -> dict[str, Any]:
             chat[_SAME[name]] = value
         elif name in _SETTINGS:
             chat |= _SETTINGS[name](value)
-        elif name not in _FORMAT and name != "mediaResolution" and value:
+        elif name not in (*_FORMAT, "mediaResolution", "speechConfig") and value:
             raise _not_imitated(f"generationConfig.{name}")
-    chat |= _response_format(config)
+    chat |= _speech(config) | _response_format(config)
     for part in _tools(request.get("tools") or [], request.get("toolConfig") or {}):
         chat |= part
     return chat
@@ -87,9 +87,22 @@ def _not_imitated(place: str) -> InputError:
 
 def _modalities(asked: Any) -> dict[str, Any]:
     wanted = {str(name).upper() for name in asked} - {"MODALITY_UNSPECIFIED"}
-    if wanted - {"TEXT", "IMAGE"}:
-        raise _not_imitated(f"generationConfig.responseModalities: {', '.join(sorted(wanted - {'TEXT', 'IMAGE'}))}")
-    return {"modalities": ["text", "image"]} if "IMAGE" in wanted else {}
+    if strange := wanted - {"TEXT", "IMAGE", "AUDIO"}:
+        raise _not_imitated(f"generationConfig.responseModalities: {', '.join(sorted(strange))}")
+    beside = [name.lower() for name in ("IMAGE", "AUDIO") if name in wanted]
+    return {"modalities": ["text", *beside]} if beside else {}
+
+
+def _speech(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Speech is asked for by its modality; its settings say with which voice, the first of several speakers'."""
+    if "AUDIO" not in {str(name).upper() for name in config.get("responseModalities") or ()}:
+        if config.get("speechConfig"):
+            raise InputError("generationConfig.speechConfig needs 'AUDIO' in generationConfig.responseModalities")
+        return {}
+    speech = config.get("speechConfig") or {}
+    speakers = (speech.get("multiSpeakerVoiceConfig") or {}).get("speakerVoiceConfigs") or [{}]
+    voice = (speech.get("voiceConfig") or speakers[0].get("voiceConfig") or {}).get("prebuiltVoiceConfig") or {}
+    return {"audio": {"voice": voice.get("voiceName") or "Kore", "format": "pcm16"}}
 
 
 def _image_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import Any
 
 # https://ai.google.dev/api/generate-content#FinishReason
 FINISH_REASONS = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP", "content_filter": "SAFETY"}
+# https://ai.google.dev/gemini-api/docs/speech-generation
+SPEECH = "audio/L16;codec=pcm;rate=24000"
 _DATA_URL = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 
 
@@ -65,6 +67,8 @@ def _parts(message: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[di
             yield {"inlineData": {"mimeType": data.group(1), "data": data.group(2)}}
         else:
             yield {"fileData": {"mimeType": "image/*", "fileUri": image["image_url"]["url"]}}
+    if isinstance(audio := message.get("audio"), Mapping):
+        yield {"inlineData": {"mimeType": SPEECH, "data": audio["data"]}}
     for call in message.get("tool_calls") or ():
         function = call["function"]
         yield {"functionCall": {"id": call["id"], "name": function["name"], "args": _arguments(function["arguments"])}}
