@@ -20,8 +20,17 @@ EXTRAS = {
     "zstd": ("zstandard",),
     "prices": ("genai_prices",),
     "pydantic": ("pydantic",),
+    "vertex": ("google.auth", "requests"),
+    "bigquery": ("google.cloud.bigquery",),
+    "webhooks": ("jwt", "cryptography"),
 }
-KEYS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL")
+KEYS = (
+    *("OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_API_KEY"),
+    *("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL"),
+    *("GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION", "NONO_VERTEX_BUCKET", "GOOGLE_VERTEX_BASE_URL"),
+)
+# What is no secret and is shown: addresses and places.
+_SHOWN = ("_URL", "_PROJECT", "_LOCATION", "_BUCKET")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +46,22 @@ def examine() -> Iterator[Finding]:
     """Python, extras, keys (whether they are set, never what they are), and the workspace."""
     yield Finding("python", sys.version_info >= (3, 11), sys.version.split()[0])
     for extra, modules in EXTRAS.items():
-        missing = [name for name in modules if find_spec(name) is None]
+        missing = [name for name in modules if not _is_there(name)]
         detail = f"pip install 'nono-batch[{extra}]' (missing: {', '.join(missing)})" if missing else "installed"
         yield Finding(f"extra [{extra}]", None if missing else True, detail)
     for name in KEYS:
-        is_url = name.endswith("_URL")
         value = os.environ.get(name)
-        yield Finding(name, True if value else None, "not set" if not value else value if is_url else "set")
+        yield Finding(name, True if value else None, "not set" if not value else value if name.endswith(_SHOWN) else "set")
     if os.environ.get("GOOGLE_API_KEY") and os.environ.get("GEMINI_API_KEY"):
         yield Finding("gemini key", None, "both are set: GOOGLE_API_KEY is used")
     yield _workspace()
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # a package that it would be in is not there
+        return False
 
 
 def _workspace() -> Finding:
