@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from nono.errors import KeyRefused, NonoError
-from nono.runs import admission, asking, cancelling, harvest, rounds, stragglers, submission
+from nono.runs import admission, asking, cancelling, harvest, reconciling, rounds, stragglers, submission
 from nono.runs.bench import Bench, RunStops, backoff_s, nobody_is_there
 from nono.runs.crew import Crew
 from nono.runs.events import Happened
@@ -25,9 +25,9 @@ STEPS: dict[AttemptState, Step] = {
     AttemptState.FILE_INTENT: submission.resume_upload,
     AttemptState.UPLOADED: submission.submit,
     AttemptState.CREATE_INTENT: submission.resume_create,
-    AttemptState.RECONCILE: submission.reconcile,
-    AttemptState.FENCE: submission.fence,
-    AttemptState.FENCED: submission.watch_fence,
+    AttemptState.RECONCILE: reconciling.reconcile,
+    AttemptState.FENCE: reconciling.fence,
+    AttemptState.FENCED: reconciling.watch_fence,
     AttemptState.ENDED: harvest.fetch,
     AttemptState.FETCHED: rounds.settle_attempt,
     AttemptState.VERIFIED: harvest.clean,

@@ -16,8 +16,9 @@ from nono.runs.bench import Bench, backoff_s, file_name, postpone, tag
 from nono.runs.events import Happened
 from nono.runs.ledger import AttemptRow, AttemptState
 from nono.runs.ledger.states import FINAL
+from nono.runs.reconciling import cancel_double
 from nono.runs.shards import split_shard
-from nono.runs.submission import MOST_FILES, abandon, cancel_double, names_a_missing_file
+from nono.runs.submission import MOST_FILES, abandon, names_a_missing_file
 
 # An ended batch may name its output a little late, and storage may not have it yet: so often it is asked again before
 # its answers are given up. They are paid for.

@@ -1,10 +1,8 @@
-"""From a shard file to a batch, never two: intent first, one POST, and where its answer is lost, the provider's list.
+"""From a shard file to a batch, never two: the file's upload, the intent, and one POST.
 
 Creating a batch is not idempotent and has no idempotency key at either provider. So the intent is committed with the
-tag that travels inside the batch; the POST goes out once; and whatever is unclear afterwards is settled by asking: list
-all batches for the tag (`reconcile`), then delete the input file so that a create which is still under way runs nothing
-(`fence`), look once more, and only then make a new attempt with a new file. What cannot be asked is never guessed: it
-waits for a person (`quarantine`, `nono resolve`).
+tag that travels inside the batch, and the POST goes out once. An answer that says "certainly nothing happened" leads
+back to the uploaded file, or to the end; whatever is unclear is left to `reconciling`.
 """
 
 from __future__ import annotations
@@ -39,8 +37,6 @@ CERTAIN = (NotSent, RateLimited, KeyRefused, OutOfQuota, *PERMANENT)
 # the first; and no account is known whose limit of enqueued tokens is smaller than this (Azure's smallest deployment).
 PACE_TRIES = 6
 SMALLEST_LIMIT_TOKENS = 30_000
-# While a lost create is looked for, this often.
-LOOK_EVERY_S = 5.0
 
 
 def begin_upload(bench: Bench, attempt: AttemptRow) -> admission.Wait | None:
@@ -120,7 +116,7 @@ def submit(bench: Bench, attempt: AttemptRow) -> admission.Wait | None:
         else:
             _unclear(bench, attempt, error)
     else:
-        _created(bench, attempt, batch, Happened.CREATED)
+        created(bench, attempt, batch, Happened.CREATED)
     return None
 
 
@@ -172,7 +168,9 @@ def _is_somebody_elses(error: NonoError) -> bool:
 
 def names_a_missing_file(message: str) -> bool:
     text = message.lower()
-    return ("file" in text or "object" in text) and any(sign in text for sign in ("cannot find", "not found", "no such", "not exist"))
+    return ("file" in text or "object" in text) and any(
+        sign in text for sign in ("cannot find", "not found", "no such", "not exist")
+    )
 
 
 def _unclear(bench: Bench, attempt: AttemptRow, error: NonoError) -> None:
@@ -184,43 +182,6 @@ def _unclear(bench: Bench, attempt: AttemptRow, error: NonoError) -> None:
 def resume_create(bench: Bench, attempt: AttemptRow) -> None:
     """create_intent → reconcile: this process did not send that POST, so what became of it is unknown."""
     _unclear(bench, attempt, AnswerLost("the process ended between the intent and the answer"))
-
-
-def reconcile(bench: Bench, attempt: AttemptRow) -> None:
-    """reconcile → created, if the list has the batch; → fence, when it has not after `reconcile_s`."""
-    age_s = bench.age_s(attempt)  # before the look: what the list shows later, this look has not seen
-    if not _adopt_if_listed(bench, attempt, "reconcile"):
-        return
-    with bench.commit() as commit:
-        if age_s < bench.settings.reconcile_s:
-            commit.keep(attempt, due_in_s=min(LOOK_EVERY_S, bench.settings.reconcile_s - age_s), tries=0)
-            return
-        attempt = commit.move(attempt, AttemptState.FENCE)
-        commit.event(Happened.FENCE_RAISED, attempt, file_id=attempt.file_id)
-
-
-def fence(bench: Bench, attempt: AttemptRow) -> None:
-    """fence → fenced: the input file is deleted, until the provider says that it is gone."""
-    assert attempt.file_id is not None
-    try:
-        bench.perform(bench.provider.delete_file(attempt.file_id))
-    except NonoError as error:
-        _look_later_or_ask(bench, attempt, "fence", error)
-        return
-    with bench.commit() as commit:
-        commit.move(attempt, AttemptState.FENCED)
-
-
-def watch_fence(bench: Bench, attempt: AttemptRow) -> None:
-    """fenced → created, if the batch shows up late; → abandoned and a new attempt, when `fence_s` has passed."""
-    age_s = bench.age_s(attempt)
-    if not _adopt_if_listed(bench, attempt, "fenced"):
-        return
-    if age_s < bench.settings.fence_s:
-        with bench.commit() as commit:
-            commit.keep(attempt, due_in_s=min(LOOK_EVERY_S * 3, bench.settings.fence_s - age_s), tries=0)
-        return
-    abandon(bench, attempt, "no batch within the fence")
 
 
 def abandon(bench: Bench, attempt: AttemptRow, reason: str) -> None:
@@ -248,65 +209,8 @@ def take_over(bench: Bench, attempt: AttemptRow) -> None:
     bench.seen[batch.id] = batch
 
 
-def _adopt_if_listed(bench: Bench, attempt: AttemptRow, step: str) -> bool:
-    """Look through all of the provider's batches for this attempt's. True if the whole list has none."""
-    try:
-        matches = find_batches(bench, attempt)
-    except NonoError as error:
-        _look_later_or_ask(bench, attempt, step, error)
-        return False
-    if not matches:
-        return True
-    oldest, *doubles = sorted(matches, key=lambda batch: (batch.created_at is None, batch.created_at, batch.id))
-    _created(bench, attempt, oldest, Happened.ADOPTED)
-    for double in doubles:
-        cancel_double(bench, attempt, double)
-    return False
-
-
-def find_batches(bench: Bench, attempt: AttemptRow) -> list[RemoteBatch]:
-    """Every batch at the provider that this attempt's create made: by tag, or by input file where no tag came back.
-
-    All pages, never a time window: clocks differ, and a batch that is overlooked is paid twice.
-    """
-    found: dict[str, RemoteBatch] = {}
-    cursor: str | None = None
-    while True:
-        page, cursor = bench.perform(bench.provider.list_page(cursor))
-        for batch in page:
-            by_file = batch.tag is None and batch.input_file_id == attempt.file_id
-            if batch.tag == attempt.tag or by_file:
-                found[batch.id] = batch
-        if cursor is None:
-            return list(found.values())
-
-
-def cancel_double(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None:
-    """Stop a second batch of the same attempt, and say so."""
-    if batch.phase.ended:
-        return
-    try:
-        bench.perform(bench.provider.cancel(batch.id))
-    except NonoError as error:
-        with bench.commit() as commit:
-            commit.event(Happened.TROUBLE, attempt, step="cancel_double", error=error.message, batch_id=batch.id)
-        return
-    with bench.commit() as commit:
-        commit.event(Happened.DOUBLE_CANCELLED, attempt, batch_id=batch.id)
-
-
-def _look_later_or_ask(bench: Bench, attempt: AttemptRow, step: str, error: NonoError) -> None:
-    """The provider cannot be asked now; after long enough, a person decides."""
-    stop_if_account_is_refused(error)
-    if attempt.tries < bench.settings.patience:
-        postpone(bench, attempt, step, error)
-        return
-    with bench.commit() as commit:
-        commit.move(attempt, AttemptState.QUARANTINE, error_message=error.message)
-        commit.event(Happened.QUARANTINED, attempt, reason=error.message)
-
-
-def _created(bench: Bench, attempt: AttemptRow, batch: RemoteBatch, how: Happened) -> None:
+def created(bench: Bench, attempt: AttemptRow, batch: RemoteBatch, how: Happened) -> None:
+    """→ created: the attempt has its batch."""
     bench.seen[batch.id] = batch
     with bench.commit() as commit:
         _enter_batch(commit, attempt, batch, how)
@@ -328,19 +232,3 @@ def _refuse(bench: Bench, attempt: AttemptRow, code: str, message: str) -> None:
     with bench.commit() as commit:
         commit.move(attempt, AttemptState.REFUSED, error_code=code, error_message=message)
         commit.event(Happened.REFUSED, attempt, code=code, error=message)
-
-
-__all__ = [
-    "abandon",
-    "begin_upload",
-    "cancel_double",
-    "fence",
-    "find_batches",
-    "names_a_missing_file",
-    "reconcile",
-    "resume_create",
-    "resume_upload",
-    "submit",
-    "take_over",
-    "watch_fence",
-]
