@@ -19,6 +19,7 @@ from nono.runs.events import Event
 from nono.runs.folder import RunFolder
 from nono.runs.ledger import AttemptRow, AttemptState, Ledger, RunRow, RunState
 from nono.runs.ledger.states import FINAL
+from nono.runs.media import save_media
 from nono.runs.owner import Ownership, RunOwned
 from nono.runs.resolving import resolve as decide
 from nono.runs.results import Results
@@ -143,6 +144,13 @@ class Run:
     def export(self, target: str | Path, *, format: str | None = None) -> int:
         """Write the results to a file (.jsonl, .csv, .parquet, .arrow) or `-`; returns how many rows."""
         return self.results().export(target, format=format)
+
+    def save_media(self, folder: str | Path) -> list[Path]:
+        """Write the pictures and sounds of the answers into a folder, each called by its row's id; returns the files.
+
+        They are read from the answer files, which `nono gc` removes. Raises UnreadableAnswer for damaged ones.
+        """
+        return save_media(self.ledger, self.id, self.folder, self.spec.provider_there(), folder)
 
     def errors(self, *, examples: int = 5) -> list[ErrorGroup]:
         """What failed, grouped by reason, the most frequent first; with some custom_ids each."""
