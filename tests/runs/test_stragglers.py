@@ -237,14 +237,14 @@ class Hasty:
         wake.wait(max(0.0, seconds))
 
 
-@pytest.mark.parametrize("how", [refused(429), refused(503, "server_error"), refused(409), never_left])
+@pytest.mark.parametrize("how", [refused(429), refused(503, "server_error"), never_left])
 def test_a_refusal_without_effect_is_sent_again(how: Callable[[Call, Send], Reply], tmp_path: Path) -> None:
     with asked_through(tmp_path, how, how) as (run, model):
         assert [row["outcome"] for row in finished(run)] == ["succeeded"] * 6
         assert model.asked == 6
 
 
-@pytest.mark.parametrize("how", [lost, proxy_page])
+@pytest.mark.parametrize("how", [lost, proxy_page, refused(409)])
 def test_a_lost_answer_is_missing_and_is_not_asked_again(how: Callable[[Call, Send], Reply], tmp_path: Path) -> None:
     with asked_through(tmp_path, how) as (run, model):
         rows = finished(run)

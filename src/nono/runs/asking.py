@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nono.errors import (
+    Conflict,
     Forbidden,
     InvalidRequest,
     KeyRefused,
@@ -167,5 +168,9 @@ class _Stretch:
 
 
 def _had_no_effect(error: NonoError) -> bool:
-    """It never left, or the API itself, in its own words, refused it. A proxy's page may hide an answer."""
-    return isinstance(error, NotSent) or (isinstance(error, ProviderError) and isinstance(error.body, dict))
+    """It never left, or the API itself, in its own words, refused it: no service bills an error.
+
+    A proxy's page may hide an answer, and a conflict (409) does not say what became of the request.
+    """
+    in_its_words = isinstance(error, ProviderError) and isinstance(error.body, dict) and not isinstance(error, Conflict)
+    return isinstance(error, NotSent) or in_its_words
