@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
@@ -12,6 +13,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nono.datasets import BadInput, open_source
@@ -288,3 +291,50 @@ def test_a_disk_that_fills_up_while_a_part_is_written_leaves_nothing(tmp_path: P
     with pytest.raises(OSError, match="No space left"):
         _plan(tmp_path, ["x"] * 50, rows_per_part=5)
     assert [path.name for folder in ("shards", "rows") for path in (tmp_path / folder).iterdir()] == []
+
+
+# More than Arrow leaves to `csv`: texts with everything that CSV quotes and JSON escapes.
+_MANY = [
+    {"id": f"q-{n}", "text": f'{n} "said, so\n\\ \t é \x07 ' + "z" * 600, "label": ("", "b")[n % 2]}
+    for n in range(3000)
+]
+
+
+def _as_csv(tmp_path: Path) -> Path:
+    with (tmp_path / "in.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["id", "text", "label"])
+        writer.writeheader()
+        writer.writerows(_MANY)
+    return tmp_path / "in.csv"
+
+
+def _as_parquet(tmp_path: Path) -> Path:
+    pq.write_table(pa.Table.from_pylist(_MANY), tmp_path / "in.parquet")
+    return tmp_path / "in.parquet"
+
+
+@pytest.mark.parametrize("brought", [_as_csv, _as_parquet])
+@pytest.mark.parametrize(
+    "limits", [{"rows_per_part": 700}, {"tokens_per_part": 100_000}, {"dedupe": True}], ids=lambda one: next(iter(one))
+)
+def test_the_shards_are_the_same_however_the_rows_are_brought(
+    tmp_path: Path, brought: Any, limits: dict[str, Any]
+) -> None:
+    (tmp_path / "rows of dicts").mkdir()
+    words = {"prompt": "Say <{{ text }}>, {{ label }}", "id_column": "id", **limits}
+    expected = _plan(tmp_path / "rows of dicts", _MANY, **words)
+    made = _plan(tmp_path, brought(tmp_path), **words)
+    assert made.parts == expected.parts
+    for part in made.parts:
+        shard = f"shards/{part.no:06}.jsonl"
+        assert (tmp_path / shard).read_bytes() == (tmp_path / "rows of dicts" / shard).read_bytes()
+        kept = [{name: row[name] for name in _MANY[0]} for row in kept_rows(tmp_path / "rows", part.no).rows()]
+        assert kept == _MANY[part.first_row : part.first_row + part.row_count]
+
+
+@pytest.mark.parametrize("again", [0, 2500])
+def test_an_id_that_repeats_after_many_in_order_is_found(tmp_path: Path, again: int) -> None:
+    rows = [{"id": f"q-{n}", "text": "x" * 600} for n in range(3000)] + [{"id": f"q-{again}", "text": "y"}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet")
+    with pytest.raises(PlanRefused, match=rf"shares the id 'q-{again}' with .*row {again + 1};"):
+        _plan(tmp_path, tmp_path / "in.parquet", id_column="id")
