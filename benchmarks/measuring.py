@@ -38,7 +38,12 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not _DISTURB
 
 
 def measure_all(
-    jobs: Mapping[str, Sequence[Job]], scale: float, tell: Callable[[str], object], *, apart: bool = True
+    jobs: Mapping[str, Sequence[Job]],
+    scale: float,
+    tell: Callable[[str], object],
+    *,
+    most_repeats: int = 100,
+    apart: bool = True,
 ) -> dict[str, dict[str, list[Measured]]]:
     """Measure the jobs of some modules (by module); returns what was found, by job and way.
 
@@ -49,7 +54,7 @@ def measure_all(
         for job, folder in _prepared(ones, scale, tell):
             tell(job.name)
             found[job.name] = {way.name: [] for way in job.ways}
-            for _ in range(job.repeats if scale >= 1 else 1):
+            for _ in range(min(most_repeats, job.repeats)):
                 for way in job.ways:
                     order = _Order(module, job.name, way.name, folder, job.scaled(scale, way))
                     one = (_apart if apart else _here)(order, with_server=job.server)
@@ -100,8 +105,10 @@ def _apart(order: _Order, *, with_server: bool) -> Measured:
     if not with_server:
         return _run_child(order)
     with tempfile.TemporaryDirectory(prefix="nono-bench-server-") as data, _server(Path(data)) as (url, pid):
+        before_s = _cpu_s(pid)
         measured = _run_child(replace(order, server_url=url))
         measured.notes["server_mb"] = high_water_mb(pid)
+        measured.notes["server_cpu_s"] = _cpu_s(pid) - before_s
         return measured
 
 
@@ -162,6 +169,13 @@ def _resident_mb(pid: int) -> float:
     except (OSError, IndexError):
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def _cpu_s(pid: int) -> float:
+    """Processor seconds of another process."""
+    stat = Path(f"/proc/{pid}/stat")
+    fields = stat.read_text().rpartition(")")[2].split() if stat.exists() else ["0"] * 13
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def high_water_mb(pid: int | str) -> float:

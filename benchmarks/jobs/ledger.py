@@ -25,6 +25,7 @@ from nono.runs.folder import RunFolder
 from nono.runs.ledger import Ledger
 from nono.runs.run import Run
 from nono.runs.spec import load_plan, save_plan
+from nono.runs.starting import open_run
 from nono.runs.workspace import Workspace
 from nono.server.app import LocalServer
 
@@ -115,7 +116,7 @@ def _copy_plan(folder: RunFolder, size: int) -> None:
 
 def status(stage: Stage) -> None:
     with stage.timed():
-        found = nono.open_run(home=stage.folder / "over").status
+        found = open_run(home=stage.folder / "over").status
     assert found.rows == max(stage.size, REAL_SHARDS), found
     stage.notes["ledger_mb"] = sum(file.stat().st_size for file in (stage.folder / "over").glob("ledger.db*")) / 1e6
 

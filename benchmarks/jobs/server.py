@@ -90,7 +90,7 @@ JOBS = (
                 unit=" ×",
             ),
         ),
-        columns={"server_mb": "server MB"},
+        columns={"server_mb": "server MB", "server_cpu_s": "server cpu s"},
         says="From creating the batch to its answer file, answered by the instant simulated model; every answer is in "
         "a journal on disk before the next request is asked. The loop keeps nothing, checks nothing and polls nothing.",
     ),

@@ -110,7 +110,7 @@ JOBS = (
                 unit=" ×",
             ),
         ),
-        columns={"server_mb": "server MB"},
+        columns={"server_mb": "server MB", "server_cpu_s": "server cpu s"},
         says="A CSV in, a CSV with the answers out, through the local server with its instant simulated model, which "
         "both have to wait for. nono's run survives a crash at any point; the script would begin again.",
     ),
