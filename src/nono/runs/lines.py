@@ -44,7 +44,7 @@ class Lines(Protocol):
     def inputs(self) -> Sequence[int] | None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SeparateLines:
     """Requests that were encoded row by row."""
 
@@ -57,11 +57,11 @@ class SeparateLines:
     def count(self) -> int:
         return len(self.lines)
 
-    @property
+    @cached_property
     def content(self) -> bytes:
         return b"\n".join([*self.lines, b""])
 
-    @property
+    @cached_property
     def weight(self) -> int:
         return sum(self.weights)
 
