@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,14 @@ from nono.errors import InputError, SettingsError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+BASE_URL = click.option("--base-url", help="Where the API is, if not at the provider's address.")
+PROVIDER_OPTION = click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of the provider: bucket=gs://… (vertex), completion_window=7d (openai), priority=5 (gemini), …",
+)
 _OPTIONS = (
     click.argument("source"),
     click.option("-m", "--model", required=True, help="provider/model, for example openai/gpt-4o-mini."),
@@ -34,14 +42,8 @@ _OPTIONS = (
     click.option(
         "--param", "params", multiple=True, metavar="NAME=JSON", help="Any further field of the request body."
     ),
-    click.option("--base-url", help="Where the API is, if not at the provider's address."),
-    click.option(
-        "--option",
-        "options",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="An option of the provider: bucket=gs://… (vertex), completion_window=7d (openai), priority=5 (gemini), …",
-    ),
+    BASE_URL,
+    PROVIDER_OPTION,
     click.option(
         "--format", "format_", help="The input's format, where its name does not tell: csv, jsonl, parquet, …"
     ),
@@ -99,7 +101,7 @@ def _finish_sync(given: dict[str, Any]) -> Any:
 def words(given: dict[str, Any]) -> dict[str, Any]:
     """The options as the words of `nono.run` and `nono.plan`; texts in files are read here."""
     extra = dict(_param(text) for text in given.pop("params"))
-    options = dict(_option(text) for text in given.pop("options"))
+    options = provider_options(given.pop("options"))
     schema = given.pop("schema")
     system = given.pop("system")
     all_runs, some_runs = given.pop("reuse", False), given.pop("reuse_from", ())
@@ -112,7 +114,7 @@ def words(given: dict[str, Any]) -> dict[str, Any]:
         "schema": _schema(schema) if schema else None,
         "system": _text(system) if system else None,
         "extra_body": extra or None,
-        "options": options or None,
+        "options": options,
         "reuse": list(some_runs) or all_runs,
     }
     return given | named
@@ -128,11 +130,12 @@ def _param(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _option(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise SettingsError(f"--option {text!r} is not NAME=VALUE", hint="for example --option bucket=gs://b/folder")
-    return name, value
+def provider_options(texts: Sequence[str]) -> dict[str, str] | None:
+    """The values of `--option`; None if there are none."""
+    for text in texts:
+        if "=" not in text:
+            raise SettingsError(f"--option {text!r} is not NAME=VALUE", hint="for example --option bucket=gs://b/in")
+    return {name: value for name, _, value in (text.partition("=") for text in texts)} or None
 
 
 def _text(given: str) -> str:

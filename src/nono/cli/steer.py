@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nono.cli.asking import BASE_URL, PROVIDER_OPTION, provider_options
 from nono.cli.choices import (
     confirm,
     env_file_option,
@@ -222,11 +223,21 @@ def resolve(run: str, tag: str | None, adopt: str | None, resubmit: bool, drop: 
     "-i", "--input", "input_path", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True
 )
 @click.option("--name", help="What to call the run.")
+@BASE_URL
+@PROVIDER_OPTION
 @quiet_option
 @json_option
 @env_file_option
 def adopt(
-    batch: str, model: str, input_path: Path, name: str | None, quiet: bool, as_json: bool, env_file: str | None
+    batch: str,
+    model: str,
+    input_path: Path,
+    name: str | None,
+    base_url: str | None,
+    options: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+    env_file: str | None,
 ) -> None:
     """Take over a batch that was made elsewhere, with the input file it was made from, and settle it.
 
@@ -237,5 +248,12 @@ def adopt(
     from nono.runs.starting import adopt as adopt_batch
 
     read_env_file(env_file)
-    found = adopt_batch(batch, model=model, input_path=input_path, name=name)
+    found = adopt_batch(
+        batch,
+        model=model,
+        input_path=input_path,
+        name=name,
+        base_url=base_url,
+        options=provider_options(options),
+    )
     sys.exit(follow(found, quiet=quiet, as_json=as_json))
