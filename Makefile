@@ -6,7 +6,7 @@ JOBS   ?= auto
 export NO_PROXY := 127.0.0.1,localhost
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test prove lint format bench bench-peers clean
+.PHONY: help setup demo test prove mutate lint format bench bench-peers clean
 
 help:             ## this list
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -36,6 +36,19 @@ test: setup .venv-previous/.ready  ## all tests, in parallel
 prove: setup      ## the reliability proof with all its histories: hours
 	NONO_PROOF=full $(BIN)/python -m pytest -n $(JOBS) --timeout 0 tests/proof tests/system
 
+# Mutation testing has an environment of its own: its tool brings much along. MUTANTS='*' takes all of them: hours.
+MUTANTS ?= *__mutmut_*3
+.venv-mutate/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-mutate
+	.venv-mutate/bin/pip install --quiet --upgrade "pip>=25.1"
+	.venv-mutate/bin/pip install --quiet -c constraints.txt -e ".[all]" --group dev --group mutate
+	@touch $@
+
+mutate: .venv-mutate/.ready  ## change the engine's core in small ways; 85 % at least have to be noticed
+	rm -rf mutants
+	NONO_PROOF=brief .venv-mutate/bin/mutmut run --max-children 2 '$(MUTANTS)'
+	.venv-mutate/bin/mutmut results --all true | .venv-mutate/bin/python tests/proof/mutation_score.py
+
 lint: setup       ## format check, lint, strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -52,4 +65,4 @@ bench-peers: setup  ## the same for other libraries, each in an environment of i
 	$(BIN)/python -m benchmarks.peers
 
 clean:            ## remove what the targets made
-	rm -rf .venv .venv-previous .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis .nono .nono-server
+	rm -rf .venv .venv-previous .venv-mutate .venv-peers mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .nono .nono-server

@@ -374,6 +374,18 @@ def test_room_that_is_named_is_learned_for_the_model(begin: Begin) -> None:
     assert life.outcomes() == ["succeeded"]
 
 
+@pytest.mark.parametrize(("words", "split"), [(20_000, True), (100, False)])
+def test_a_refusal_of_the_pace_that_lasts_halves_a_shard_that_may_be_too_large(
+    begin: Begin, words: int, split: bool
+) -> None:
+    texts = tuple(f"ok {number} {'word ' * words}" for number in range(2))
+    life = begin(texts, answer=first(("POST", "/batches"), refusal(429, "Too many requests"), times=8))
+    life.run.wait()
+    assert ("split" in life.states()) is split
+    assert len({row["batch_id"] for row in life.rows()}) == (2 if split else 1)
+    assert life.outcomes() == ["succeeded", "succeeded"]
+
+
 # watching
 
 
