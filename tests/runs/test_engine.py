@@ -549,7 +549,7 @@ def test_purge_refuses_while_a_create_is_unclear(unclear, beside: Beside) -> Non
 
 def test_leaving_is_heeded_even_before_the_first_step(beside: Beside) -> None:
     run = beside.run(texts(1))
-    with run._owned(None) as engine:
+    with run._at_work() as engine:
         engine.leave()
         assert engine.work() is RunState.RUNNING
     assert states(run) == [AttemptState.PLANNED]

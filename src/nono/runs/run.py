@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nono.errors import InputError, SettingsError
 from nono.exchange import Send
-from nono.runs.bench import Bench, Settings
+from nono.runs.bench import Settings
 from nono.runs.clock import Clock, SystemClock
-from nono.runs.cost import price_of
 from nono.runs.engine import Engine
 from nono.runs.events import Event
+from nono.runs.failures import RETRY_OUTCOMES, ErrorGroup, group_errors
 from nono.runs.folder import RunFolder
 from nono.runs.ledger import AttemptRow, AttemptState, Ledger, RunRow, RunState
 from nono.runs.ledger.states import FINAL
 from nono.runs.media import save_media
-from nono.runs.owner import Ownership, RunOwned
+from nono.runs.owner import RunOwned
 from nono.runs.resolving import resolve as decide
 from nono.runs.results import Results
 from nono.runs.rounds import plan_next_round
@@ -28,27 +28,8 @@ from nono.runs.spec import RunSpec, load_plan, load_spec
 from nono.runs.status import RunStatus, read_status
 from nono.runs.submission import take_over as take_over_batch
 from nono.runs.table import part_path
+from nono.runs.working import at_work, carry_on
 from nono.runs.workspace import Workspace
-
-RETRY_OUTCOMES: dict[str, frozenset[str]] = {
-    "failed": frozenset({"errored"}),
-    "missing": frozenset({"expired", "cancelled", "missing"}),
-    "all": frozenset({"errored", "expired", "cancelled", "missing"}),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorGroup:
-    """Rows that failed for the same reason; `examples` are custom_ids."""
-
-    outcome: str
-    code: str
-    message: str
-    count: int
-    examples: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +42,6 @@ class RunCost:
     spent_usd: float | None
     committed_usd: float
     sync_usd: float | None = None
-
-
-# How often `progress` is called while a run is worked on.
-PROGRESS_EVERY_S = 0.5
 
 
 class Run:
@@ -154,13 +131,7 @@ class Run:
 
     def errors(self, *, examples: int = 5) -> list[ErrorGroup]:
         """What failed, grouped by reason, the most frequent first; with some custom_ids each."""
-        groups: dict[tuple[str, str], ErrorGroup] = {}
-        for row in self.results().rows(RETRY_OUTCOMES["all"]):
-            key = (row["outcome"], row["error_code"] or row["outcome"])
-            group = groups.get(key) or ErrorGroup(*key, message=row["error_message"] or "", count=0, examples=())
-            some = (*group.examples, row["custom_id"])[:examples]
-            groups[key] = replace(group, count=group.count + 1, examples=some)
-        return sorted(groups.values(), key=lambda group: -group.count)
+        return group_errors(self.results(), examples)
 
     def row_result(self, row: str) -> dict[str, Any]:
         """One settled row by its custom_id, or by its number from 0. Raises InputError if there is none."""
@@ -204,36 +175,13 @@ class Run:
         """
         if self.row.state is RunState.CANCELLED and self._nothing_to_do():
             return self.status
-        with self._owned(settings) as engine:
-            done = threading.Event()
-            failure: list[BaseException] = []
-
-            def work() -> None:
-                try:
-                    engine.work(until_submitted=until_submitted)
-                except BaseException as error:
-                    failure.append(error)
-                finally:
-                    done.set()
-
-            worker = threading.Thread(target=work, name=f"nono-{self.id}", daemon=True)
-            worker.start()
-            left_s = float("inf") if timeout_s is None else timeout_s
-            try:
-                while not done.wait(min(PROGRESS_EVERY_S, max(0.0, left_s))):
-                    left_s -= PROGRESS_EVERY_S
-                    if left_s <= 0:
-                        engine.leave()
-                        done.wait()
-                        break
-                    if progress is not None:
-                        progress(self.status)
-            except BaseException:
-                engine.leave()
-                done.wait()
-                raise
-            if failure:
-                raise failure[0]
+        with self._at_work(settings) as engine:
+            carry_on(
+                engine,
+                (lambda: progress(self.status)) if progress is not None else None,
+                timeout_s=timeout_s,
+                until_submitted=until_submitted,
+            )
         status = self.status
         if progress is not None:
             progress(status)
@@ -273,8 +221,22 @@ class Run:
     def _nothing_to_do(self) -> bool:
         return all(attempt.state in FINAL for attempt in self.ledger.attempts(self.id))
 
-    def _owned(self, settings: Settings | None) -> _Work:
-        return _Work(self, settings)
+    @contextmanager
+    def _at_work(self, settings: Settings | None = None) -> Iterator[Engine]:
+        work = at_work(
+            self.workspace,
+            self.row,
+            api_key=self._api_key,
+            send=self._send,
+            clock=self._clock,
+            settings=settings or self._settings,
+            tell=self._tell,
+        )
+        with work as self._engine:
+            try:
+                yield self._engine
+            finally:
+                self._engine = None
 
     def _tell(self, event: Event) -> None:
         for callback in list(self._subscribers):
@@ -317,7 +279,7 @@ class Run:
             for at, found in enumerate(Results([part]))
             if found["outcome"] in outcomes
         ]
-        with self._owned(None) as engine:
+        with self._at_work() as engine:
             return plan_next_round(engine.bench, rows=rows)
 
     def retry(self, which: str = "all", progress: Callable[[RunStatus], object] | None = None) -> RunStatus:
@@ -327,7 +289,7 @@ class Run:
 
     def take_over(self) -> None:
         """Make the batch that this run adopts (`nono.adopt`) its own. Raises NotFound if it does not exist."""
-        with self._owned(None) as engine:
+        with self._at_work() as engine:
             (attempt,) = self.ledger.attempts_in(self.id, AttemptState.PLANNED)
             take_over_batch(engine.bench, attempt)
 
@@ -343,74 +305,10 @@ class Run:
         """
         if sum((adopt is not None, resubmit, drop)) != 1:
             raise SettingsError("choose one of adopt, resubmit, drop")
-        with self._owned(None) as engine:
+        with self._at_work() as engine:
             quarantined = self.ledger.attempts_in(self.id, AttemptState.QUARANTINE)
             attempt = next((one for one in quarantined if one.tag == tag), None)
             if attempt is None:
                 tags = ", ".join(one.tag for one in quarantined) or "none"
                 raise InputError(f"no attempt {tag!r} waits for a decision", hint=f"waiting: {tags}")
             decide(engine.bench, attempt, adopt=adopt, resubmit=resubmit)
-
-
-class _Work:
-    """A run while this process works on it: ownership, connections, engine; gives everything back at the end."""
-
-    def __init__(self, run: Run, settings: Settings | None) -> None:
-        self._run = run
-        self._settings = settings or run._settings
-
-    def __enter__(self) -> Engine:
-        from nono.transport import Sender
-
-        run, row, spec = self._run, self._run.row, self._run.spec
-        provider = spec.provider_there()
-        account = provider.account(api_key=run._api_key, base_url=spec.base_url)
-        if account.fingerprint() != row.account:
-            raise SettingsError(
-                f"run {row.id} belongs to another account ({row.account} is not {account.fingerprint()})",
-                hint="use the key and the base URL it was started with: another account does not see its batches",
-            )
-        self._ownership = Ownership(run.ledger, row, run.folder.path, run._clock)
-        try:
-            self._sender = None if run._send is not None else Sender(account)
-            send = run._send if run._send is not None else self._sender
-            assert send is not None
-            if self._settings is not None and self._settings != spec.settings:
-                spec = self._change_settings(spec, self._settings)
-            owned = run.ledger.run(row.id)
-            assert owned is not None
-            bench = Bench(
-                ledger=run.ledger,
-                run=replace(owned, epoch=self._ownership.epoch),
-                provider=provider,
-                task=spec.task,
-                send=send,
-                clock=run._clock,
-                folder=run.folder,
-                settings=spec.settings,
-                plan=load_plan(run.folder),
-                price=price_of(provider, spec.task.model)[0],
-                full_price=price_of(provider, spec.task.model, batch=False)[0],
-                tell=run._tell,
-                adopts=spec.adopts,
-            )
-            run._engine = Engine(bench, self._ownership)
-        except BaseException:
-            self._ownership.release()
-            raise
-        return run._engine
-
-    def _change_settings(self, spec: RunSpec, settings: Settings) -> RunSpec:
-        """Keep new settings with the run, so that its next resumption has them too."""
-        run = self._run
-        changed = replace(spec, settings=settings)
-        changed.save(run.folder)
-        with run.ledger.transaction(run_id=run.id, epoch=self._ownership.epoch) as work:
-            work.set_run_limits(run.id, max_cost_usd=settings.max_cost_usd, max_attempts=settings.max_attempts)
-        return changed
-
-    def __exit__(self, *_: object) -> None:
-        self._run._engine = None
-        if self._sender is not None:
-            self._sender.close()
-        self._ownership.release()
