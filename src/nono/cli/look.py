@@ -80,9 +80,12 @@ def status(run: str | None, as_json: bool) -> None:
     """
     from nono.cli.live import batches, money, waits
     from nono.cli.live import rows as row_counts
-    from nono.runs.starting import open_run
+    from nono.runs.status import read_status
+    from nono.runs.workspace import Workspace
 
-    found = open_run(run).status
+    # Without the engine and all that plans: whoever asks every second is answered at once.
+    workspace = Workspace()
+    found = read_status(workspace.ledger, workspace.find(run).id)
     if as_json:
         click.echo(json.dumps(found.to_dict()))
         return
