@@ -41,7 +41,6 @@ from nono.server.weather import FAIR
 from nono.server.work import Work
 
 if TYPE_CHECKING:
-    from nono.server.faults.rules import Rule
     from nono.server.faults.world import World
 
 log = logging.getLogger("nono.server")
@@ -94,15 +93,14 @@ def create_app(settings: Settings) -> Starlette:
 
     Raises SettingsError for a folder that another server uses, a model that is not there, or faults that make no sense.
     """
-    rules = None if settings.faults is None else _rules(settings.faults)
-    roster = open_roster(settings.model, settings.embedding_model)
-    try:
+    with contextlib.ExitStack() as opened:
+        roster = open_roster(settings.model, settings.embedding_model)
+        opened.callback(roster.close)
         store = Store(settings.data, settings.clock)
-    except BaseException:
-        roster.close()
-        raise
+        opened.callback(store.close)
+        world = None if settings.faults is None else _open_world(settings.faults, store)
+        opened.pop_all()
     dialects: dict[str, Dialect] = {}
-    world = None if rules is None else _world(rules, store)
     work = Work(store, dialects, world or FAIR)
     core = Core(settings.clock, store, roster, work)
     for module, name in DIALECTS:
@@ -138,20 +136,12 @@ def create_app(settings: Settings) -> Starlette:
     return app
 
 
-def _rules(given: Any) -> list[Rule]:
+def _open_world(faults: Any, store: Store) -> World:
+    # A server that behaves need not know how not to.
     from nono.server.faults.rules import read_rules
-
-    return read_rules(given)
-
-
-def _world(rules: list[Rule], store: Store) -> World:
     from nono.server.faults.world import World
 
-    world = World(rules, store)
-    store.on_move = world.moved
-    if isinstance(store.clock, SteeredClock):  # it may have been ahead of the machine's when the server stopped
-        store.clock.not_before(world.log.last_ns)
-    return world
+    return World(read_rules(faults), store)
 
 
 class _Switchboard:

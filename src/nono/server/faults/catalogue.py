@@ -175,7 +175,7 @@ _ROWS = (
     # requests
     Fault(
         "row-error",
-        "a request fails; `times` counts for each request by itself",
+        "a request fails whenever it is asked; `times` counts for each by itself",
         {"status": number(429, 400, 599), "code": text(None), "message": text(None)},
         share=0.05,
         row=fates.row_error,

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from nono.server.clock import Clock
+from nono.server.clock import Clock, SteeredClock
 from nono.server.dialect import Answer, Ask, Checked
 from nono.server.faults import views
 from nono.server.faults.calls import Named
@@ -27,23 +27,22 @@ _NO_FATE = Fate()
 
 
 class _Request(msgspec.Struct, gc=False):
-    """The id and the body of a request line, without looking into the body."""
+    """What a request line has at its top, without looking into the body."""
 
     custom_id: Any = None
     key: Any = None
     body: msgspec.Raw = msgspec.Raw(b"")
     request: msgspec.Raw = msgspec.Raw(b"")
 
-    @property
-    def id(self) -> Any:
-        return self.custom_id if self.custom_id is not None else self.key
-
-    @property
-    def digest(self) -> str:
-        return blake2b(bytes(self.body) or bytes(self.request), digest_size=12).hexdigest()
-
 
 _read_request = msgspec.json.Decoder(_Request).decode
+
+
+def _id_and_digest(line: bytes) -> tuple[Any, str]:
+    """A request's id, and a digest of its body, which is the same under any id."""
+    read = _read_request(line)
+    body = bytes(read.body) or bytes(read.request) or line
+    return read.custom_id if read.custom_id is not None else read.key, blake2b(body, digest_size=12).hexdigest()
 
 
 class World:
@@ -54,6 +53,9 @@ class World:
         self.clock: Clock = store.clock
         self.store = store
         self.log = Log(store.folder / NAME, store.clock)
+        if isinstance(store.clock, SteeredClock):  # it may have been ahead of the machine's when the server stopped
+            store.clock.not_before(self.log.last_ns)
+        store.on_move = self.moved
         self.log.write("started", faults=[rule.fault.name for rule in rules])
         self._fates: dict[tuple[str, str], Fate] = {}
         self._lock = threading.Lock()
@@ -107,7 +109,7 @@ class World:
 
     def asking(self, batch: Batch, ordinal: int, line: bytes, ask: Ask) -> Ask:
         for rule in self._rules(batch.protocol, lambda rule: rule.fault.row is not None):
-            digest = _read_request(line).digest
+            _, digest = _id_and_digest(line)
             per = digest if rule.times is not None else None
             if rule.fault.row and self.counted.fires(rule, ordinal + 1, digest, per=per):
                 answer = rule.fault.row(rule)
@@ -115,14 +117,14 @@ class World:
         return ask
 
     def answered(self, batch: Batch, ordinal: int, line: bytes, answer: Answer) -> None:
-        request, usage = _read_request(line), answer.usage
+        (request_id, digest), usage = _id_and_digest(line), answer.usage
         self.log.write(
             "executed",
             provider=batch.protocol,
             batch=batch.id,
             ordinal=ordinal,
-            id=request.id,
-            digest=request.digest,
+            id=request_id,
+            digest=digest,
             ok=answer.ok,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
