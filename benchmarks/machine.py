@@ -12,13 +12,14 @@ PACKAGES = ("nono-batch", "httpx2", "msgspec", "pyarrow", "orjson", "openai", "g
 
 
 def describe() -> str:
-    """The machine and the software, in a line each."""
+    """The machine, how busy it was, and the software."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     processor = _found(r"model name\s*:\s*(.+)", "/proc/cpuinfo") or platform.machine()
     memory = _found(r"MemTotal:\s+(\d+)", "/proc/meminfo")
     memory_gb = f", {int(memory) / (1 << 20):.0f} GB of memory" if memory else ""
     python = f"Python {platform.python_version()}, SQLite {_sqlite()}"
-    return f"{cores} cores ({processor}){memory_gb}, {platform.system()}; {python}; {', '.join(_versions())}"
+    load = f"; on average {os.getloadavg()[2]:.1f} processes wanted to run in the last 15 minutes, these included"
+    return f"{cores} cores ({processor}){memory_gb}, {platform.system()}{load}. {python}; {', '.join(_versions())}"
 
 
 def _found(pattern: str, path: str) -> str | None:

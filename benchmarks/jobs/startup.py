@@ -73,7 +73,7 @@ JOBS = (
         goals=(
             _over_bare(IMPORT, 0.1),
             Goal(HELP, lambda found: median(found, HELP), most=0.3, unit=" s"),
-            _over_bare(STATUS, 0.3),
+            _over_bare(STATUS, 0.1),
         ),
         says="A new process each time, modules compiled; seconds are of one process.",
     ),
