@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from lives import Plan, folder, planned
@@ -14,7 +15,7 @@ def plan_of() -> Iterator[Callable[..., Plan]]:
     """Plans by their texts; copied, never lived themselves."""
     made: dict[object, Plan] = {}
 
-    def find(texts: tuple[str, ...], **words: int) -> Plan:
+    def find(texts: tuple[str, ...], **words: Any) -> Plan:
         key = (texts, *sorted(words.items()))
         if key not in made:
             made[key] = planned(folder(), texts, **words)

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from checker import Verdict, check
-from world import BASE_URL, START_MS, Crash, World
+from gemini_world import GEMINI_URL, GeminiWorld
+from world import BASE_URL, START_MS, Crash, Weather, World
 
 import nono
 from nono.runs.bench import Settings
@@ -27,6 +29,12 @@ MOST_LIVES = 40
 FULL = os.environ.get("NONO_PROOF") == "full"
 # Parts of two rows: one is answered in a second round, one never, a batch expires half-way.
 SHORT = ("ok 1", "flaky 2", "ok 3")
+# A provider's model, its address, and the world that speaks its language.
+DIALECTS: dict[str, tuple[str, str, type[World]]] = {
+    "openai": ("openai/gpt-4o-mini", BASE_URL, World),
+    "gemini": ("gemini/gemini-2.5-flash", GEMINI_URL, GeminiWorld),
+}
+PROVIDERS = tuple(DIALECTS)
 LONG = ("ok 1", "flaky 2", "ok 3", "bad 4", "ok 5", "expire 6", "ok 7")
 
 
@@ -52,6 +60,11 @@ class Plan:
     home: Path
     run_id: str
     texts: tuple[str, ...]
+    provider: str = "openai"
+
+    def world(self, weather: Weather | None = None, **words: Any) -> World:
+        """The world of the run's provider, just after the run was planned."""
+        return begin_after(DIALECTS[self.provider][2](weather, **words), self)
 
 
 def folder() -> Path:
@@ -61,20 +74,28 @@ def folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="nono-proof-", dir=where))
 
 
-def planned(home: Path, texts: tuple[str, ...], *, rows_per_part: int = 2, settings: Settings = SETTINGS) -> Plan:
+def planned(
+    home: Path,
+    texts: tuple[str, ...],
+    *,
+    rows_per_part: int = 2,
+    settings: Settings = SETTINGS,
+    provider: str = "openai",
+) -> Plan:
+    model, base_url, _ = DIALECTS[provider]
     run = nono.run(
         [{"text": text} for text in texts],
         prompt="{{ text }}",
-        model="openai/gpt-4o-mini",
+        model=model,
         home=home,
         api_key="key",
-        base_url=BASE_URL,
+        base_url=base_url,
         settings=settings,
         max_attempts=settings.max_attempts,
         rows_per_part=rows_per_part,
     )
     run.workspace.close()
-    return Plan(home, run.id, texts)
+    return Plan(home, run.id, texts, provider)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable
 
 import pytest
-from lives import FULL, History, Plan, begin_after, live
-from world import DOWNLOADS, LATE, WITH_EFFECT, WITHOUT_EFFECT, Call, Fault, Weather, World
+from lives import FULL, PROVIDERS, History, Plan, live
+from world import DOWNLOADS, LATE, WITH_EFFECT, WITHOUT_EFFECT, Call, Fault, Weather
 
 SEEDS = int(os.environ.get("NONO_SEEDS") or (20_000 if FULL else 25))
 # Told in so many tests, for as many processes.
@@ -47,7 +47,7 @@ def tell(seed: int, plan: Plan) -> History:
     def crash(number: int, place: str) -> bool:
         return world.crashes < MOST_CRASHES and chance.random() < CRASHES
 
-    world = begin_after(World(weather, fault_of=fault, crash_of=crash), plan)
+    world = plan.world(weather, fault_of=fault, crash_of=crash)
     return live(plan, world, downtime_s=chance.choice((0.1, 10.0, 100.0, 86_400.0)))
 
 
@@ -55,13 +55,13 @@ def tell(seed: int, plan: Plan) -> History:
 def test_no_seed_loses_a_row_or_pays_for_one_twice(
     block: int, plan_of: Callable[..., Plan], figure: Callable[[str], None]
 ) -> None:
-    plan = plan_of(TEXTS, rows_per_part=2)
+    plans = [plan_of(TEXTS, rows_per_part=2, provider=provider) for provider in PROVIDERS]
     one = os.environ.get("NONO_SEED")
     seeds = [int(one)] if one else list(range(block, SEEDS, BLOCKS))
     crashes = shards = 0
     for seed in seeds:
         try:
-            history = tell(seed, plan)
+            history = tell(seed, plans[seed % 2])
         except BaseException as error:
             pytest.fail(f"seed {seed}: {type(error).__name__}: {error}\nagain: {replay(seed)}")
         assert history.wrong == [], f"seed {seed}; again: {replay(seed)}"

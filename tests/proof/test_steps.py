@@ -162,6 +162,22 @@ def test_an_upload_that_a_proxy_refuses_is_tried_again(begin: Begin) -> None:
     assert life.outcomes() == ["succeeded", "succeeded"]
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_page_in_nobodys_words_does_not_stop_an_upload_at_once(begin: Begin, status: int) -> None:
+    page = Reply(status, {"content-type": "text/html"}, b"<html>come back</html>")
+    life = begin(answer=first(("POST", "/files"), page, times=3))
+    life.run.wait()
+    assert life.outcomes() == ["succeeded", "succeeded"]
+
+
+def test_a_page_in_nobodys_words_that_stays_stops_the_run(begin: Begin) -> None:
+    page = Reply(403, {"content-type": "text/html"}, b"<html>not for you</html>")
+    life = begin(answer=first(("POST", "/files"), page, times=99))
+    status = life.run.wait()
+    assert (status.state, (status.reason or "").split(":")[0]) == ("stopped", "upload_refused")
+    assert len(life.at("POST /files")) == 6
+
+
 def test_an_upload_to_an_address_that_knows_no_files_stops_the_run(begin: Begin) -> None:
     life = begin(answer=first(("POST", "/files"), refusal(404, "Invalid URL (POST /v1/files)"), times=99))
     status = life.run.wait()

@@ -1,5 +1,7 @@
 """The provider's truth: a small OpenAI behind `send: Call -> Reply`, with a clock of its own and faults on order.
 
+`gemini_world` is the same world in Gemini's dialect.
+
 It keeps files, batches, executions and a log of everything that arrived, and knows nothing of how runs work. Whatever
 is wrong with its answers was asked for by a `Fault` (one call) or by `Weather` (all calls), so that a history can be
 told again from its parameters alone.
@@ -121,6 +123,12 @@ KINDS = (*WITHOUT_EFFECT, *WITH_EFFECT, *LATE, *DOWNLOADS)
 class World:
     """Everything outside of the process. `crash_at` are boundaries (counted over all lives) at which it dies."""
 
+    # What a dialect says of itself: the create's call, and whether a batch that was stopped keeps its answers.
+    create = "POST /batches"
+    keeps_stopped = True
+    # Whether a batch that has no room is made, and refused when it is looked at.
+    refuses_late = True
+
     def __init__(
         self,
         weather: Weather | None = None,
@@ -173,7 +181,7 @@ class World:
         if self._dead:
             raise Crash("a dead process sends nothing")
         number = len(self.calls)
-        what = f"{call.method} {re.sub(r'(file|batch)_[0-9]+', r'{id}', call.path)}"
+        what = self._what(call)
         self.calls.append(what)
         if number > self._most_calls:
             raise Stuck(f"{number} calls, and no end; the last: {self.calls[-8:]}")
@@ -181,11 +189,20 @@ class World:
         self.clock.advance(0.05)
         self.pass_time()
         fault = self._fault_of(number, call)
-        if what == "POST /batches":
-            self._note("create_sent", tag=call.json["metadata"]["nono_tag"], file_id=call.json["input_file_id"])
+        if what == self.create:
+            file_id, tag = self._intent(call)
+            self._note("create_sent", tag=tag, file_id=file_id)
         reply = self._perform(call, fault)
         self.boundary(f"after {what}")
         return reply
+
+    def _what(self, call: Call) -> str:
+        """A call without what is different in every history."""
+        return f"{call.method} {re.sub(r'(file|batch)_[0-9]+', r'{id}', call.path)}"
+
+    def _intent(self, call: Call) -> tuple[str, str]:
+        """A create's file and tag."""
+        return call.json["input_file_id"], call.json["metadata"]["nono_tag"]
 
     def _perform(self, call: Call, fault: Fault | None) -> Reply:
         if fault is None:
@@ -225,7 +242,7 @@ class World:
                     "429date": {"retry-after": formatdate(self.clock.true_ms / 1000 + 30, usegmt=True)},
                     "429absurd": {"retry-after": "1e9"},
                 }
-                return _refusal(int(kind[:3]), "not now", headers=waits.get(kind))
+                return self._refusal(int(kind[:3]), "not now", headers=waits.get(kind))
 
     # --- time ---
 
@@ -258,7 +275,7 @@ class World:
             batch.lines = [json.loads(line) for line in file.content.splitlines()]
             room = self.weather.enqueued_requests
             others = sum(len(one.lines) for one in self.batches.values() if one.state == "in_progress")
-            if room is not None and others + len(batch.lines) > room:
+            if self.refuses_late and room is not None and others + len(batch.lines) > room:
                 message = "Enqueued token limit reached for gpt-4o-mini in organization org-1. Please try again later."
                 self._fail(batch, "token_limit_exceeded", message)
                 return
@@ -278,33 +295,57 @@ class World:
         """Execute what is to be executed, and write the answer files."""
         end = "cancelled" if batch.state == "cancelling" else "completed"
         run = len(batch.lines) // 2 if end == "cancelled" else len(batch.lines)
-        good, wrong = [], []
-        done = failed = 0
-        for index, line in enumerate(batch.lines):
-            text = str(line["body"]["messages"][-1]["content"])
+        texts = [self._request(line)[1] for line in batch.lines]
+        for index, text in enumerate(texts):
             if text.startswith("expire") and text not in self._expired and end != "cancelled":
                 self._expired.add(text)
                 end, run = "expired", index
+                break
+        if end != "completed" and not self.keeps_stopped:
+            run = 0  # whatever it did is told to nobody, and costs nothing
+        good, wrong = [], []
+        done = failed = 0
+        for index, (line, text) in enumerate(zip(batch.lines, texts, strict=True)):
             if index >= run:
-                code = f"batch_{end}"
-                wrong.append(_line(line, None, {"code": code, "message": "This request was not executed."}))
+                wrong += self._unexecuted(line, end)
                 continue
             first = self._asked[text] == 0
             self._asked[text] += 1
             status = 400 if text.startswith("bad") else 429 if text.startswith("flaky") and first else 200
-            self._note("executed", batch=batch.id, tag=batch.tag, custom_id=line["custom_id"], text=text, status=status)
+            self._note(
+                "executed", batch=batch.id, tag=batch.tag, custom_id=self._request(line)[0], text=text, status=status
+            )
             if status == 200:
-                good.append(_line(line, _completion(line, text), None))
+                good.append(self._answered(line, text))
                 done += 1
             else:
-                wrong.append(_line(line, {"error": {"message": "no", "code": f"http_{status}"}}, None, status))
+                wrong.append(self._failed(line, status))
                 failed += 1
         batch.state, batch.counts, batch.named_ms = end, (len(batch.lines), done, failed), at
+        self._write(batch, good, wrong, at)
+
+    def _write(self, batch: Batch, good: list[str], wrong: list[str], at: int) -> None:
+        """Answers lie in files: here in one of successes, which may be named late, and one of failures."""
         if good:
             batch.output = self._keep(f"{batch.id}_output.jsonl", "".join(good).encode(), at).id
             batch.named_ms = at + int(self.weather.named_late_s * 1000)
         if wrong:
             batch.error = self._keep(f"{batch.id}_error.jsonl", "".join(wrong).encode(), at).id
+
+    # --- lines ---
+
+    def _request(self, line: dict[str, Any]) -> tuple[str, str]:
+        """A request's id and text."""
+        return line["custom_id"], str(line["body"]["messages"][-1]["content"])
+
+    def _answered(self, line: dict[str, Any], text: str) -> str:
+        return _line(line, _completion(line, text), None)
+
+    def _failed(self, line: dict[str, Any], status: int) -> str:
+        return _line(line, {"error": {"message": "no", "code": f"http_{status}"}}, None, status)
+
+    def _unexecuted(self, line: dict[str, Any], end: str) -> list[str]:
+        return [_line(line, None, {"code": f"batch_{end}", "message": "This request was not executed."})]
 
     # --- the service ---
 
@@ -321,14 +362,14 @@ class World:
             case "DELETE", "files", [file_id]:
                 file = self.files.get(file_id)
                 if file is None or file.deleted:
-                    return _refusal(404, f"No such File object: {file_id}")
+                    return self._refusal(404, f"No such File object: {file_id}")
                 file.deleted = True
                 self._note("file_deleted", file=file_id)
                 return _json({"id": file_id, "deleted": True})
             case "GET", "files", [file_id, *content]:
                 file = self.files.get(file_id)
                 if file is None or file.deleted:
-                    return _refusal(404, f"No such File object: {file_id}")
+                    return self._refusal(404, f"No such File object: {file_id}")
                 return self._content(call, file) if content else _json(_file(file))
             case "POST", "batches", []:
                 return self._create(call, now)
@@ -336,11 +377,13 @@ class World:
                 return self._list(call, now)
             case "GET", "batches", [batch_id]:
                 batch = self.batches.get(batch_id)
-                return _json(self._batch(batch)) if batch else _refusal(404, f"No batch found with id '{batch_id}'.")
+                return (
+                    _json(self._batch(batch)) if batch else self._refusal(404, f"No batch found with id '{batch_id}'.")
+                )
             case "POST", "batches", [batch_id, "cancel"]:
                 batch = self.batches[batch_id]
                 if batch.state not in ("validating", "in_progress"):
-                    return _refusal(409, f"Cannot cancel a batch with status '{batch.state}'.")
+                    return self._refusal(409, f"Cannot cancel a batch with status '{batch.state}'.")
                 self._note("cancel", batch=batch.id, tag=batch.tag)
                 if batch.state == "validating":
                     batch.state = "cancelled"
@@ -361,10 +404,10 @@ class World:
         return _json(_file(file))
 
     def _create(self, call: Call, now: int) -> Reply:
-        file_id, tag = call.json["input_file_id"], call.json["metadata"]["nono_tag"]
+        file_id, tag = self._intent(call)
         file = self.files.get(file_id)
         if file is not None and now - file.made_ms < self.weather.file_lag_s * 1000:
-            return _refusal(400, f"Cannot find file {file_id}, or organization org-1 does not have access to it.")
+            return self._refusal(400, f"Cannot find file {file_id}, or organization org-1 does not have access to it.")
         listed = now + int(self.weather.list_lag_s * 1000)
         batch = Batch(self._id("batch"), tag, file_id, now, listed)
         batch.next_ms = now + int(self.weather.validating_s * 1000)
@@ -418,6 +461,10 @@ class World:
             "metadata": {"nono_tag": batch.tag},
         }
 
+    def _refusal(self, status: int, message: str, headers: dict[str, str] | None = None) -> Reply:
+        error = {"message": message, "type": "error", "param": None, "code": None}
+        return Reply(status, headers or {}, json.dumps({"error": error}).encode())
+
     def _keep(self, name: str, content: bytes, now: int) -> File:
         file = File(self._id("file"), name, content, now)
         self.files[file.id] = file
@@ -433,11 +480,6 @@ class World:
 
 def _json(value: Any) -> Reply:
     return Reply(200, {"content-type": "application/json"}, json.dumps(value).encode())
-
-
-def _refusal(status: int, message: str, headers: dict[str, str] | None = None) -> Reply:
-    error = {"message": message, "type": "error", "param": None, "code": None}
-    return Reply(status, headers or {}, json.dumps({"error": error}).encode())
 
 
 def _file(file: File) -> dict[str, Any]:

@@ -33,6 +33,8 @@ MOST_FILES = 5
 PERMANENT = (InvalidRequest, NotFound, Forbidden)
 # After these a create has certainly had no effect.
 CERTAIN = (NotSent, RateLimited, KeyRefused, OutOfQuota, *PERMANENT)
+# A 403 or 404 in nobody's words (a proxy's page, half an answer) may pass: so often it is tried again (half a minute).
+FOREIGN_TRIES = 5
 # A 429 says "too many requests" or "too many tokens enqueued", and not which. So often (about a minute) it is taken for
 # the first; and no account is known whose limit of enqueued tokens is smaller than this (Azure's smallest deployment).
 PACE_TRIES = 6
@@ -91,7 +93,7 @@ def _uploaded(bench: Bench, attempt: AttemptRow, file_id: str, file_bytes: int) 
 def _upload_failed(bench: Bench, attempt: AttemptRow, error: NonoError) -> None:
     if isinstance(error, InvalidRequest) and not _is_somebody_elses(error):
         _refuse(bench, attempt, error.code or "upload_refused", error.message)
-    elif isinstance(error, (NotFound, Forbidden)):
+    elif isinstance(error, (NotFound, Forbidden)) and not (_is_somebody_elses(error) and attempt.tries < FOREIGN_TRIES):
         # Not about this file: the address or the key's rights are wrong, and no other file will fare better.
         raise RunStops("upload_refused", error.message, hint=error.hint) from error
     else:
