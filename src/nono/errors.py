@@ -36,6 +36,7 @@ NonoError                       .hint, .transient
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -163,6 +164,21 @@ class ProviderUnavailable(ProviderError):
     """5xx or 408: the provider's trouble, not the request's."""
 
     transient = True
+
+
+# What a status says wherever it comes from; a provider's own words may say more.
+# https://www.rfc-editor.org/rfc/rfc9110#section-15
+BY_STATUS: Mapping[int, type[ProviderError]] = {
+    400: InvalidRequest,
+    401: KeyRefused,
+    403: Forbidden,
+    404: NotFound,
+    408: ProviderUnavailable,
+    409: Conflict,
+    413: InvalidRequest,
+    422: InvalidRequest,
+    429: RateLimited,
+}
 
 
 class UnreadableAnswer(NonoError):

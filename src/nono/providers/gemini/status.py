@@ -15,9 +15,8 @@ from typing import Any
 import msgspec
 
 from nono.errors import (
-    Conflict,
+    BY_STATUS,
     Forbidden,
-    InvalidRequest,
     KeyRefused,
     NotFound,
     OutOfQuota,
@@ -62,17 +61,6 @@ _BY_NAME = {code.name: code for code in CODES.values()}
 # An HTTP status without a name stands for the first code that maps to it.
 _BY_HTTP = {code.http: code for code in reversed(CODES.values())} | {400: CODES[3], 500: CODES[13], 409: CODES[10]}
 
-_CLASSES: dict[int, type[ProviderError]] = {
-    400: InvalidRequest,
-    401: KeyRefused,
-    403: Forbidden,
-    404: NotFound,
-    408: ProviderUnavailable,
-    409: Conflict,
-    413: InvalidRequest,
-    422: InvalidRequest,
-    429: RateLimited,
-}
 # `ErrorInfo.reason` is more exact than the status: a bad key is a 400 here.
 # https://github.com/googleapis/googleapis/blob/master/google/api/error_reason.proto
 _REASONS: dict[str, type[ProviderError]] = {
@@ -162,7 +150,7 @@ def _class_of(status: int, message: str, details: Any) -> type[ProviderError]:
     for words, kind in _MESSAGES:
         if words in lowered:
             return kind
-    return _CLASSES.get(status, ProviderUnavailable if status >= 500 else ProviderError)
+    return BY_STATUS.get(status, ProviderUnavailable if status >= 500 else ProviderError)
 
 
 def _retry_delay_s(details: Any) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nono.errors import (
-    Conflict,
+    BY_STATUS,
     Forbidden,
     InvalidRequest,
     KeyRefused,
@@ -22,15 +22,6 @@ from nono.retry import retry_after_s
 
 # The account cannot pay, whatever the status: https://platform.openai.com/docs/guides/error-codes
 OUT_OF_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
-
-_REFUSALS: dict[int, type[ProviderError]] = {
-    401: KeyRefused,
-    403: Forbidden,
-    404: NotFound,
-    408: ProviderUnavailable,
-    409: Conflict,
-    429: RateLimited,
-}
 
 _HINTS: dict[type[ProviderError], str] = {
     KeyRefused: "check the API key (api_key= or OPENAI_API_KEY), and that it belongs to the service at the base URL",
@@ -57,7 +48,7 @@ def raise_for(reply: Reply) -> Reply:
     elif reply.status >= 500:
         kind = ProviderUnavailable
     else:
-        kind = _REFUSALS.get(reply.status, InvalidRequest if reply.status >= 400 else ProviderError)
+        kind = BY_STATUS.get(reply.status, InvalidRequest if reply.status >= 400 else ProviderError)
     # The answer to a wrong key quotes (a part of) the key, so it is not repeated.
     said = "the API key was refused" if kind is KeyRefused else _one_line(error.get("message")) or "no reason given"
     wait_s = retry_after_s(reply.headers)
