@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import nono
 from nono.errors import InputError
 from nono.runs.bench import Settings
 from nono.runs.ledger import RunState
+from nono.runs.problems import PlanRefused
 
 CHATS = ("openai/gpt-4o-mini", "gemini/gemini-2.5-flash", "vertex/gemini-2.5-flash")
 EMBEDDERS = ("openai/text-embedding-3-small", "gemini/gemini-embedding-001")
@@ -105,3 +107,23 @@ def test_requests_of_two_endpoints_are_two_runs(ask: Any) -> None:
     requests = [nono.Request("a", "/v1/responses", {}), nono.Request("b", "/v1/completions", {})]
     with pytest.raises(InputError, match=r"row 2: asks /v1/completions, the rows before it ask /v1/responses"):
         ask(requests, "openai/gpt-4o-mini")
+
+
+def test_a_field_that_is_newer_than_what_is_known_is_refused_with_the_way_out() -> None:
+    with pytest.raises(PlanRefused) as refused:
+        nono.plan(["one"], model="gemini/gemini-2.5-flash", prompt="{{ text }}", extra_body={"brandNew": {"depth": 2}})
+    assert "no such field: 'brandNew'" in str(refused.value)
+    assert "check=False (--no-check)" in str(refused.value)
+
+
+def test_without_the_check_requests_go_as_they_are(tmp_path: Path) -> None:
+    words = {"model": "gemini/gemini-2.5-flash", "prompt": "{{ text }}", "home": tmp_path, "api_key": "local"}
+    run = nono.run(["one"], extra_body={"brandNew": {"depth": 2}}, check=False, **words)  # type: ignore[arg-type]
+    (line,) = run.folder.shard_file(0).read_text().splitlines()
+    assert json.loads(line)["request"]["brandNew"] == {"depth": 2}
+
+
+def test_whether_requests_are_checked_makes_no_other_run(tmp_path: Path) -> None:
+    words = {"model": "gemini/gemini-2.5-flash", "prompt": "{{ text }}", "home": tmp_path, "api_key": "local"}
+    checked = nono.run(["one"], **words)  # type: ignore[arg-type]
+    assert nono.run(["one"], check=False, **words).id == checked.id  # type: ignore[arg-type]

@@ -48,6 +48,12 @@ _OPTIONS = (
         "--format", "format_", help="The input's format, where its name does not tell: csv, jsonl, parquet, …"
     ),
     click.option("--dedupe/--no-dedupe", default=None, help="Send identical requests once. Default: at temperature 0."),
+    click.option(
+        "--check/--no-check",
+        "check",
+        default=True,
+        help="Whether requests are held against what is known of the provider's fields. Default: they are.",
+    ),
     click.option("--rows-per-batch", type=int, default=50_000, show_default=True, help="At most so many rows a batch."),
 )
 

@@ -25,7 +25,8 @@ class Task:
 
     `kind` is one of `chat`, `embedding`, `moderation`, `raw`. `schema` is a JSON Schema for the answer. `parameters`
     are sampling parameters under OpenAI's names (`temperature`, `top_p`, `max_tokens`, `stop`, `seed`, …), which
-    providers translate; `extra_body` is merged into the body as it stands.
+    providers translate; `extra_body` is merged into the body as it stands. Without `check`, requests and schema are not
+    held against what is known of the provider's (a service may have learned since).
     """
 
     kind: str
@@ -36,6 +37,11 @@ class Task:
     schema_name: str = "answer"
     parameters: Mapping[str, Any] | None = None
     extra_body: Mapping[str, Any] | None = None
+    check: bool = True
+
+
+# The way out where a service has learned what nono does not know yet.
+UNCHECKED = "if the service takes it nevertheless: check=False (--no-check) sends requests as they are"
 
 
 class Provider(Protocol):

@@ -19,7 +19,7 @@ import msgspec
 from nono.datasets import MISSING, Batch, Source
 from nono.errors import InputError
 from nono.facts import Facts
-from nono.providers import Provider, Task
+from nono.providers import UNCHECKED, Provider, Task
 from nono.runs.contents import Recipe, recipe
 from nono.runs.duplicates import KeyHashes, ascend
 from nono.runs.encoding import Ids, LineMaker
@@ -155,8 +155,8 @@ def _prepare(
                 f"there is no column {name!r} for {what}",
                 hint=f"the columns are: {', '.join(columns)}",
             )
-    for sentence in provider.lint_schema(task.schema) if task.schema else ():
-        problems.add("schema", f"schema: {sentence}")
+    for sentence in provider.lint_schema(task.schema) if task.schema and task.check else ():
+        problems.add("schema", f"schema: {sentence}", hint=UNCHECKED)
     provider.endpoint_for(task)
     problems.refuse()
     cooked: Recipe = recipe(task.kind, compiled, images, columns, ids, source.path.parent)

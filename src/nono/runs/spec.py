@@ -55,7 +55,9 @@ class RunSpec:
 
     def fingerprint(self, data_fingerprint: str) -> str:
         """The same for the same data, template, model and parameters: the same work."""
-        asked = [self.provider, msgspec.to_builtins(self.task), self.prompt, self.id_column, self.images, self.base_url]
+        # Whether requests are held against a table changes none of them.
+        task = {name: value for name, value in msgspec.to_builtins(self.task).items() if name != "check"}
+        asked = [self.provider, task, self.prompt, self.id_column, self.images, self.base_url]
         asked += [dict(self.options)] if self.options else []
         digest = hashlib.sha256(msgspec.json.encode(asked, order="deterministic"))
         digest.update(data_fingerprint.encode())

@@ -83,6 +83,7 @@ def make_spec(
     base_url: str | None = None,
     options: Mapping[str, str] | None = None,
     dedupe: bool | None = None,
+    check: bool = True,
     settings: Settings | None = None,
 ) -> tuple[RunSpec, Provider]:
     """A run's spec from the words of `nono.run`. Raises InputError."""
@@ -101,6 +102,7 @@ def make_spec(
         schema_name=schema_name,
         parameters=given or None,
         extra_body=extra_body,
+        check=check,
     )
     asked = replace(asked, endpoint=provider.endpoint_for(asked))
     spec = RunSpec(
@@ -169,7 +171,8 @@ def run(
     `system`, `schema` (pydantic model or JSON Schema), `id` (the column with ids), `images` (columns with pictures),
     `task` (`chat`, `embedding`, `moderation`, `raw`), `endpoint`, `temperature`, `max_tokens`, `top_p`, `stop`, `seed`,
     `parameters`, `extra_body`, `base_url`, `options` (the provider's own: a project, a bucket, a window), `dedupe`,
-    `settings`. `Request`s are sent as they are, to their endpoint.
+    `check` (False: requests and schema are not held against what is known of the provider's), `settings`. `Request`s
+    are sent as they are, to their endpoint.
 
     The same words over the same data find the same run again, finished or not, unless `new` is set: what was answered
     is not sent again; budget, attempts and the like are those of the last call. `max_cost` is a budget in US dollars.

@@ -94,8 +94,9 @@ def _check_line(line: bytes, endpoint: str) -> str:
     return key
 
 
-def check_request(request: Any, endpoint: str = GENERATE) -> None:
-    """Refuse a request that the service would refuse for its form. Raises InputError naming the place."""
+def check_request(request: Any, endpoint: str = GENERATE, *, hint: str | None = None) -> None:
+    """Refuse a request that the service would refuse for its form. Raises InputError naming the place; `hint` is the
+    way out for a field that is not known."""
     if not isinstance(request, Mapping):
         raise InputError(f"`request` is an object, not {type(request).__name__}")
     wanted = _CONTENT_FIELD[endpoint]
@@ -103,7 +104,7 @@ def check_request(request: Any, endpoint: str = GENERATE) -> None:
         other = next((field for field in _CONTENT_FIELD.values() if field != wanted and field in request), None)
         raise InputError(f"no `{wanted}` in the request" + (f", but `{other}`: another endpoint's" if other else ""))
     if misplaced := find_misplaced(request, endpoint):
-        raise InputError(misplaced)
+        raise InputError(misplaced, hint=hint)
 
 
 def check_inline(
