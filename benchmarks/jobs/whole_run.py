@@ -33,6 +33,7 @@ def with_nono(stage: Stage) -> None:
             temperature=0,
             model=f"openai/{MODEL}",
             id="id",
+            dedupe=False,  # the sentences repeat, and every row is to be asked, as the script does
             home=home,
             api_key="local",
             base_url=stage.openai_base_url,
@@ -112,6 +113,6 @@ JOBS = (
         ),
         columns={"server_mb": "server MB", "server_cpu_s": "server cpu s"},
         says="A CSV in, a CSV with the answers out, through the local server with its instant simulated model, which "
-        "both have to wait for. nono's run survives a crash at any point; the script would begin again.",
+        "both have to wait for; equal prompts are all sent. nono's run survives a crash at any point; the script would begin again.",
     ),
 )
