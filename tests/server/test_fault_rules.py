@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from nono.errors import SettingsError
 from nono.server.app import LocalServer
+from nono.server.faults.calls import CALLS
 from nono.server.faults.catalogue import FAULTS
 from nono.server.faults.rules import Counted, read_rules
 
@@ -106,6 +108,12 @@ def test_every_fault_has_one_way_of_happening() -> None:
         ways = [fault.act, fault.view, fault.fate, fault.row, fault.line, fault.order]
         # The room of an account is refused at the create by one provider, and by a failed batch by the other.
         assert sum(way is not None for way in ways) == (2 if fault.name == "token-limit" else 1), fault.name
+
+
+def test_the_documentation_names_every_call() -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "server.md").read_text("utf-8")
+    (line,) = [line for line in page.splitlines() if line.startswith("| `call` |")]
+    assert re.findall(r"`([\w-]+)`", line)[1:] == [*CALLS, "any"]
 
 
 # --- over HTTP ---

@@ -350,21 +350,34 @@ def test_a_gemini_job_can_be_in_a_state_that_the_sdk_does_not_know(google: Calla
     assert client.batches.get(name=made.name or "").state.value == "BATCH_STATE_PONDERING"  # type: ignore[union-attr]
 
 
-def test_a_vertex_job_can_fail(misbehaving: Serve) -> None:
-    server, _ = misbehaving({"fault": "fail", "provider": "vertex", "message": "for no reason"})
+def vertex_job(server: LocalServer) -> str:
+    """The address of a new job."""
     folder = server.data / "gcs" / "bkt"
     folder.mkdir(parents=True)
     row = {"request": {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}}
     (folder / "in.jsonl").write_text(json.dumps(row))
-    jobs = f"{server.url}/v1beta1/projects/p/locations/l/batchPredictionJobs"
     body = {
         "displayName": "n",
         "model": "publishers/google/models/gemini-2.5-flash",
         "inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": ["gs://bkt/in.jsonl"]}},
         "outputConfig": {"predictionsFormat": "jsonl", "gcsDestination": {"outputUriPrefix": "gs://bkt/out"}},
     }
-    name = httpx2.post(jobs, json=body).json()["name"]
-    until = time.monotonic() + 10
-    while (job := httpx2.get(f"{server.url}/v1beta1/{name}").json())["state"] != "JOB_STATE_FAILED":
+    made = httpx2.post(f"{server.url}/v1beta1/projects/p/locations/l/batchPredictionJobs", json=body).json()
+    return f"{server.url}/v1beta1/{made['name']}"
+
+
+def test_a_vertex_job_can_fail(misbehaving: Serve) -> None:
+    server, _ = misbehaving({"fault": "fail", "provider": "vertex", "message": "for no reason"})
+    address, until = vertex_job(server), time.monotonic() + 10
+    while (job := httpx2.get(address).json())["state"] != "JOB_STATE_FAILED":
         assert time.monotonic() < until
     assert job["error"]["message"] == "for no reason"
+
+
+def test_a_vertex_job_can_be_in_an_unknown_state_and_missing_in_the_list(misbehaving: Serve) -> None:
+    server, _ = misbehaving({"fault": "stuck"}, {"fault": "unknown-state"}, {"fault": "list-lag", "seconds": 9})
+    address = vertex_job(server)
+    assert httpx2.get(address).json()["state"] == "JOB_STATE_PONDERING"
+    assert httpx2.get(address.rpartition("/")[0]).json() == {"batchPredictionJobs": []}
+    moved(server, 9)
+    assert len(httpx2.get(address.rpartition("/")[0]).json()["batchPredictionJobs"]) == 1
