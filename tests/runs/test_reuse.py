@@ -346,6 +346,11 @@ def test_a_run_that_gc_has_emptied_is_named_in_a_warning(beside: Beside) -> None
     assert run.status.reused == 0
 
 
+def test_a_run_without_any_answer_is_no_reason_for_a_warning(beside: Beside) -> None:
+    assert done(beside.run([{"text": "[[nono:error 400 context_length_exceeded]]"}])).status.failed == 1
+    assert beside.run(texts(1), reuse=True).warnings == ()
+
+
 _PLAN_AND_DIE = """
 import os, signal, sys
 sys.path.insert(0, {tools!r})

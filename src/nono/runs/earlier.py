@@ -168,7 +168,7 @@ def earlier_answers(
         for run in runs:
             why = _why_not(workspace, run, spec)
             if why is None:
-                emptied += _add_run(earlier, workspace, run)
+                emptied += not _add_run(earlier, workspace, run)
             elif names:
                 raise InputError(f"run {run.id} has no answers for this one: {why}", hint="`nono ls` lists the runs")
     except BaseException:
@@ -195,27 +195,25 @@ def _why_not(workspace: Workspace, run: RunRow, spec: RunSpec) -> str | None:
 
 
 def _add_run(earlier: EarlierAnswers, workspace: Workspace, run: RunRow) -> bool:
-    """Note a run's answers; True if it has had some, and their files are gone."""
+    """Note a run's answers; False if its files are gone."""
     folder = workspace.folder(run.id)
+    if not (folder.path / "shards").is_dir():
+        return False
     shards = {shard.id: shard for shard in workspace.ledger.shards(run.id)}
     reasks = load_spec(folder).settings.reask > 0
-    gone = False
     for attempt in workspace.ledger.attempts(run.id):
         batch_id = NO_BATCH if attempt.state in ASKED_SYNC else attempt.batch_id
         if attempt.state not in TELLING or batch_id is None:
             continue
         shard = shards[attempt.shard_id]
         answers = folder.answer_files(file_name(run.id, shard.no, attempt.no))
-        if not answers:
-            gone = True
-            continue
         parts = workspace.ledger.parts_of_shard(shard.id) if reasks and shard.round > 1 else ()
         origins = [folder.shard_file(part_no) for part_no in parts]
         with suppress(FileNotFoundError):  # it is being purged, or collected
             earlier.add(Asked(folder.shard_file(shard.no), answers, batch_id, origins))
     for path in sorted((folder.path / "rows").glob("*.reused")):
         earlier.add_reused(path)
-    return gone
+    return True
 
 
 def line_cutter(provider: Provider) -> Callable[[bytes], tuple[str, bytes] | None]:
