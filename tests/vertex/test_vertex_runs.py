@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -39,12 +42,14 @@ class Asked(SimulatedModel):
     def __init__(self) -> None:
         self.prompts: Counter[str] = Counter()
         self.let_go = threading.Event()
+        self.held = threading.Semaphore(0)
 
     def answer(self, endpoint: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         prompt = str(body["messages"][-1]["content"])
         self.prompts[prompt] += 1
         if prompt.startswith("hold"):
-            self.let_go.wait(10)
+            self.held.release()
+            self.let_go.wait(30)
         return super().answer(endpoint, body)
 
 
@@ -183,7 +188,7 @@ def test_a_crash_at_any_call_loses_nothing_and_asks_nothing_twice(
 ) -> None:
     sender = Sender(provider_named("vertex").at(server.url, OPTIONS).account())
     told = 0
-    for at in range(0, 10, 1 if after else 4):  # a life has ten calls at least
+    for at in range(0, 9, 1 if after else 4):  # a life has nine calls at least
         texts = [says(f"{after} {at} {number}") for number in range(2)]
         run = start(server, tmp_path, [{"text": text} for text in texts], settings=replace(EAGER, workers=0))
         crashed = Run(Workspace(tmp_path), run.id, send=dying(sender, at, after=after))
@@ -195,7 +200,7 @@ def test_a_crash_at_any_call_loses_nothing_and_asks_nothing_twice(
         again = nono.open_run(run.id, home=tmp_path)
         assert again.wait(timeout_s=30).succeeded == 2, at
         assert [model_of(server).prompts[text] for text in texts] == [1, 1], at
-    assert told == (10 if after else 3)
+    assert told == (9 if after else 3)
 
 
 # ── settings ──
@@ -319,3 +324,26 @@ def test_a_status_that_is_only_words_is_an_error_of_the_row() -> None:
     result = provider_named("vertex").decode(b'{"status":"Internal: something","key":"id:a","request":{}}')
     assert (result.custom_id, result.outcome) == ("a", Outcome.ERRORED)
     assert result.error is not None and result.error.message == "Internal: something"
+
+
+def test_a_process_that_is_killed_in_the_middle_is_taken_up_by_the_next(server: LocalServer, tmp_path: Path) -> None:
+    """The real thing: `kill -9` of `nono run` as soon as the first requests of its batches are answered."""
+    model = model_of(server)
+    model.let_go.clear()
+    model.held = threading.Semaphore(0)
+    prompts = [f"hold {number} killed" for number in range(20)]
+    (tmp_path / "rows.csv").write_text("text\n" + "\n".join(prompts))
+    words = ["run", "rows.csv", "-p", "{{ text }}", "-m", "vertex/gemini-2.5-flash", "--rows-per-batch", "5", "--yes"]
+    environment = os.environ | {"NONO_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nono.cli", *words, "--base-url", server.url, "--quiet"], cwd=tmp_path, env=environment
+    )
+    try:
+        assert model.held.acquire(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    model.let_go.set()
+    run = nono.open_run(home=tmp_path / "home")
+    assert run.wait(timeout_s=60, settings=replace(run.spec.settings, reconcile_s=0.05, fence_s=0.1)).succeeded == 20
+    assert [model.prompts[prompt] for prompt in prompts] == [1] * 20
