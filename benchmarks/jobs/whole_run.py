@@ -12,12 +12,11 @@ from typing import Any
 import nono
 from benchmarks import plan_settle
 from benchmarks.job import OURS, REVIEWS, Goal, Job, Stage, Way, faster_than, median
+from nono.runs.starting import LOCAL_POLL_CAP_S
 
 SDK = "the official SDK, by hand"
 MODEL = "gpt-4o-mini"
 REQUESTS_A_FILE = 50_000
-# As often as a run looks at a server on the same machine.
-LOOK_EVERY_S = 1.0
 
 
 def prepare(folder: Path, size: int) -> None:
@@ -66,7 +65,7 @@ def by_hand(stage: Stage) -> None:
             )
         answers: dict[str, Any] = {}
         while batches:
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(LOCAL_POLL_CAP_S)
             for batch in [client.batches.retrieve(one.id) for one in batches]:
                 if batch.status in ("completed", "expired", "failed", "cancelled"):
                     batches = [one for one in batches if one.id != batch.id]
@@ -113,6 +112,7 @@ JOBS = (
         ),
         columns={"server_mb": "server MB", "server_cpu_s": "server cpu s"},
         says="A CSV in, a CSV with the answers out, through the local server with its instant simulated model, which "
-        "both have to wait for; equal prompts are all sent. nono's run survives a crash at any point; the script would begin again.",
+        "both have to wait for, looking as often; equal prompts are all sent. nono's run survives a crash at any "
+        "point; the script would begin again.",
     ),
 )
