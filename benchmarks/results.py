@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.job import OURS, Found, Goal, Job, median
 from benchmarks.machine import describe
 from benchmarks.plot import Bar, draw
+from benchmarks.readme import SCALED
 
 HOW = """Every way of doing a job is a process of its own; the ways take turns. Seconds are by the clock, medians of the
 repeats, ± half of the distance between the fastest and the slowest; *cpu* is processor time of the process and its
@@ -38,7 +39,7 @@ def write(jobs: Sequence[Job], found: Mapping[str, Found], into: Path, scale: fl
         HOW,
     ]
     if scale != 1:
-        lines += ["", f"**Scaled by {scale:g}: this page shows that everything runs, not how fast it is.**"]
+        lines += ["", f"{SCALED} {scale:g}: this page shows that everything runs, not how fast it is.**"]
     lines += [
         "",
         "![how far each goal is reached](RESULTS.svg)",
