@@ -165,7 +165,7 @@ def resume(stage: Stage) -> None:
     peek.ledger.close()
     began = time.perf_counter()
     run = provider.run = Run(Workspace(home), run_id, api_key="local", send=provider)
-    run.wait(until_submitted=True)
+    run.wait()
     assert provider.first_upload_at is not None
     stage.seconds = provider.first_upload_at - began
     run.ledger.close()

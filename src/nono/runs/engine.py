@@ -264,11 +264,14 @@ class Engine:
         )
 
     def _all_sent(self) -> bool:
-        open_until = self._open_until()
-        return all(
-            attempt.state in SENT or (attempt.state in SUBMISSIONS and attempt.id >= open_until)
-            for attempt in self.bench.ledger.attempts(self.bench.run.id)
-        )
+        # Asked at every turn: of a run of a billion rows only the counts are read, as long as they tell enough.
+        ledger, run_id, open_until = self.bench.ledger, self.bench.run.id, self._open_until()
+        states = {count.state for count in ledger.state_counts(run_id)}
+        if states <= SENT:
+            return True
+        if open_until == NO_ATTEMPT or not states <= SENT | SUBMISSIONS:
+            return False
+        return all(attempt.id >= open_until for state in SUBMISSIONS for attempt in ledger.attempts_in(run_id, state))
 
     def _next_round(self) -> bool:
         """When all is at rest: settle what no step has, and send again what may still be answered."""
