@@ -32,11 +32,11 @@ def wait_until_ended(
     """Poll until the batch has ended, and return it as it is then, whatever it ended as.
 
     `callback(batch, elapsed_s)` is called at every poll, the last included. A transient error is not the batch's end:
-    the next poll comes after the interval, however long an outage lasts. The last pause is cut to the time that is left.
+    the next poll comes after the interval, however long an outage lasts. The last pause is cut to the time left.
 
     Raises WaitTimeout (a TimeoutError) after `timeout_s` seconds, with the batch as last seen; the batch goes on.
-    Raises at once what will not get better: a refused key, an unknown batch; InputError for times that are none. Without
-    a timeout, raises NotSent where nobody has answered at all for `UNREACHED_S` seconds.
+    Raises at once what will not get better: a refused key, an unknown batch; InputError for times that are none.
+    Without a timeout, raises NotSent where nobody has answered at all for `UNREACHED_S` seconds.
     """
     if not _is_duration(poll_interval_s) or poll_interval_s == float("inf"):
         raise InputError(f"poll_interval is {poll_interval_s!r}", hint="seconds between two looks, 0 or more")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from forge import Forge
 from lives import Plan, folder, planned
 
 
@@ -24,3 +26,10 @@ def plan_of() -> Iterator[Callable[..., Plan]]:
     yield find
     for plan in made.values():
         shutil.rmtree(plan.home, ignore_errors=True)
+
+
+@pytest.fixture
+def forge(tmp_path: Path) -> Iterator[Forge]:
+    forge = Forge(tmp_path)
+    yield forge
+    forge.close()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forge import Forge
 from lives import FULL
 
 import nono
@@ -22,7 +23,7 @@ from nono.runs.ledger import RunState
 from nono.server.app import LocalServer
 from nono.server.models.simulated import SimulatedModel
 
-KILLS = int(os.environ.get("NONO_KILLS") or (1000 if FULL else 10))
+KILLS = int(os.environ.get("NONO_KILLS") or (1000 if FULL else 30))
 ROWS = 60
 HERE = Path(__file__).parent
 
@@ -59,7 +60,7 @@ def completed(server: LocalServer) -> Counter[str]:
 
 
 def test_a_run_that_is_killed_again_and_again_asks_every_row_as_often_as_one_left_alone(
-    tmp_path: Path, figure: Callable[[str], None]
+    forge: Forge, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
     kills = 0
     round_number = 0
@@ -69,21 +70,14 @@ def test_a_run_that_is_killed_again_and_again_asks_every_row_as_often_as_one_lef
         model = Counting()
         here = tmp_path / str(round_number)
         with LocalServer(model, data=here / "server") as server:
-            command = [sys.executable, str(HERE / "one_run.py"), str(here / "home"), server.openai_base_url, str(ROWS)]
-            code = None
+            words = str(here / "home"), server.openai_base_url, str(ROWS)
             for _ in range(100):
-                process = subprocess.Popen(command, stderr=subprocess.PIPE)
-                try:
-                    # Importing takes half a second; what is killed then has done nothing, which is a case as well.
-                    _, error = process.communicate(timeout=chance.uniform(0.3, 1.6) if kills < KILLS else 60)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    _, error = process.communicate()
-                    kills += 1
-                code = process.returncode
-                if code != -signal.SIGKILL:
+                wait_s = chance.uniform(0.01, 0.6) if kills < KILLS else None
+                ended = forge.run(*words, program=HERE / "one_run.py", kill_after_s=wait_s)
+                if ended.code != -signal.SIGKILL:
                     break
-            assert code == 0, error.decode()
+                kills += 1
+            assert ended.code == 0, ended.said
             for prompt, times in model.asked.items():
                 assert times == (2 if prompt.startswith("flaky") else 1), prompt
             assert set(completed(server).values()) == {1}

@@ -28,7 +28,7 @@ def tell(seed: int, plan: Plan) -> History:
     chance = random.Random(seed)
     weather = Weather(
         validating_s=chance.choice((0.5, 5, 60)),
-        running_s=chance.choice((1, 30, 3600)),
+        running_s=chance.choice((1, 30, 900)),
         # A listing that takes longer than the fence breaks the second of the two facts that the protocol rests on.
         list_lag_s=chance.choice((0, 10, 85)),
         file_lag_s=chance.choice((0, 0, 3)),
@@ -38,10 +38,14 @@ def tell(seed: int, plan: Plan) -> History:
         unknown_state=chance.random() < 0.2,
     )
 
+    # A wait of a day is fifteen hundred turns of the engine's loop, in which nothing happens: not in every history.
+    absurd = chance.random() < 0.1
+    without_effect = tuple(kind for kind in WITHOUT_EFFECT if absurd or kind != "429absurd")
+
     def fault(number: int, call: Call) -> Fault | None:
         if chance.random() >= FAULTS:
             return None
-        kinds = (*WITHOUT_EFFECT, *WITH_EFFECT, *LATE, *(DOWNLOADS if call.save_to else ()))
+        kinds = (*without_effect, *WITH_EFFECT, *LATE, *(DOWNLOADS if call.save_to else ()))
         return Fault(number, chance.choice(kinds), chance.choice((1.0, 10.0, 20.0, 60.0, 110.0, 600.0)))
 
     def crash(number: int, place: str) -> bool:

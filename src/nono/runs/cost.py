@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -89,6 +90,11 @@ class Estimate:
         }
 
 
+@cache
+def _source() -> str:
+    return f"genai-prices {version('genai-prices')}"
+
+
 def price_of(
     provider: Provider, model: str, *, day: date | None = None, batch: bool = True
 ) -> tuple[Price | None, str | None]:
@@ -115,7 +121,7 @@ def price_of(
             warnings.simplefilter("ignore")
             batched, standard = ask({"processing": "batch"}), ask(None)
     except LookupError:
-        return None, f"no price of {model!r} is known to genai-prices {version('genai-prices')}"
+        return None, f"no price of {model!r} is known to {_source()}"
     found = batched if batch else standard
     mtok = found.model_price
     cached = _per_million(getattr(mtok, "cache_read_mtok", None))
@@ -126,7 +132,7 @@ def price_of(
             input_usd=input_usd,
             output_usd=output_usd,
             cached_usd=min(cached, input_usd) if cached is not None else input_usd,
-            source=f"genai-prices {version('genai-prices')}",
+            source=_source(),
             day=day,
             discounted=batched.total_price < standard.total_price or standard.total_price == 0,
             batch=batch,
