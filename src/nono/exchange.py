@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from nono.errors import NonoError, SettingsError, UnreadableAnswer
-from nono.secret import Secret
+from nono.secret import Secret, without_secrets
 
 T = TypeVar("T")
 
@@ -152,10 +152,12 @@ class Account:
     options: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", self.base_url):
+        # A password in it would be kept in every run's folder and stand in every message about the address.
+        if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", self.base_url):
             raise SettingsError(
-                f"not a base URL: {self.base_url.partition('?')[0]!r}",
-                hint="it begins with https:// or http:// and has no query, for example http://127.0.0.1:8765/v1",
+                f"not a base URL: {without_secrets(self.base_url)!r}",
+                hint="it begins with https:// or http:// and has neither a query nor a user and a password in it, for "
+                "example http://127.0.0.1:8765/v1",
             )
 
     def fingerprint(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import NoReturn
 
 
@@ -37,3 +38,8 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash((Secret, self._text))
+
+
+def without_secrets(address: str) -> str:
+    """A URL as it may be printed: without a user and a password, and without its query."""
+    return re.sub(r"//[^/]*@", "//", address.partition("?")[0])

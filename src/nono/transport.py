@@ -24,6 +24,8 @@ CHUNK_BYTES = 1 << 18
 # Connecting must be quick or the address is wrong; a create may think for minutes.
 DEFAULT_TIMEOUT_S = 600.0
 CONNECT_TIMEOUT_S = 10.0
+# A word like "local" is no secret, and would be taken out of every sentence.
+SHORTEST_KEY = 8
 
 _NOTHING_LEFT = (
     httpx2.ConnectError,
@@ -40,7 +42,7 @@ class _Plan:
     """What both senders share: where a call goes, with which headers and which body."""
 
     def __init__(self, account: Account, timeout_s: float | None) -> None:
-        self._account = account
+        self.account = account
         self.base_url = account.base_url.rstrip("/")
         read_s = DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s
         if not isinstance(read_s, int | float) or not 0 < read_s < float("inf"):
@@ -58,15 +60,15 @@ class _Plan:
     def url(self, call: Call) -> str:
         if "://" in call.path:
             return call.path
-        version = self._account.api_version
+        version = self.account.api_version
         return self.base_url + call.path.replace("/{version}", f"/{version}" if version else "")
 
     def params(self, call: Call) -> dict[str, str | int] | None:
-        general = {} if call.bare else self._account.params or {}
+        general = {} if call.bare else self.account.params or {}
         return {**general, **call.params} or None
 
     def headers(self, call: Call) -> dict[str, str]:
-        account = self._account
+        account = self.account
         headers = {} if call.bare else dict(account.headers or {})
         if account.key and not call.bare:
             headers[account.key_header] = f"{account.key_prefix}{account.key.reveal()}"
@@ -82,7 +84,7 @@ class _Plan:
         Before every request, those of redirects included, which inherit the extensions of the first.
         """
         if _origin(request.url) != request.extensions.setdefault("nono.origin", _origin(request.url)):
-            for name in (self._account.key_header, *(self._account.headers or {})):
+            for name in (self.account.key_header, *(self.account.headers or {})):
                 request.headers.pop(name, None)
 
 
@@ -102,13 +104,20 @@ def _reply_headers(response: httpx2.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
+def _refusal(reply: Reply, account: Account) -> Reply:
+    """A service or a proxy that repeats the key in what it refuses does not bring it into our messages and ledgers."""
+    key = account.key.reveal().encode() if account.key else b""
+    if reply.ok or len(key) < SHORTEST_KEY:
+        return reply
+    return Reply(reply.status, reply.headers, reply.body.replace(key, b"****"))
+
+
 def _translate(error: Exception, call: Call, base_url: str) -> TransportError:
     """The one place that decides whether a failed request may have taken effect."""
     path = call.path.split("?")[0].replace("/{version}", "")
     what = f"{call.method} {path}: {type(error).__name__}: {error}"
     if isinstance(error, _NOTHING_LEFT):
-        address = re.sub(r"//[^/@]*@", "//", base_url)  # a user and a password may stand in it
-        return NotSent(what, hint=f"check the base URL ({address}) and the network; nothing was sent")
+        return NotSent(what, hint=f"check the base URL ({base_url}) and the network; nothing was sent")
     return AnswerLost(what)
 
 
@@ -189,7 +198,8 @@ class Sender:
                         for chunk in response.iter_bytes():
                             file.write(chunk)
                     return Reply(response.status_code, _reply_headers(response))
-                return Reply(response.status_code, _reply_headers(response), response.read())
+                reply = Reply(response.status_code, _reply_headers(response), response.read())
+                return _refusal(reply, self._plan.account)
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             raise _translate(error, call, self._plan.base_url) from error
 
@@ -235,7 +245,8 @@ class AsyncSender:
                         async for chunk in response.aiter_bytes():
                             await asyncio.to_thread(file.write, chunk)
                     return Reply(response.status_code, _reply_headers(response))
-                return Reply(response.status_code, _reply_headers(response), await response.aread())
+                reply = Reply(response.status_code, _reply_headers(response), await response.aread())
+                return _refusal(reply, self._plan.account)
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             raise _translate(error, call, self._plan.base_url) from error
 

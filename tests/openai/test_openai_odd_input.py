@@ -293,6 +293,13 @@ def test_a_call_waits_no_longer_than_its_patience(service: Double, way: str) -> 
         enough.set()
 
 
-def test_an_address_where_nobody_answers_is_named_without_a_password() -> None:
+def test_an_address_where_nobody_answers_is_named() -> None:
     with pytest.raises(NotSent, match=r"check the base URL \(http://127.0.0.1:9/v1\)"):
-        Sender(Account("http://me:canary@127.0.0.1:9/v1", None, "authorization"))(Call("GET", "/batches"))
+        Sender(Account("http://127.0.0.1:9/v1", None, "authorization"))(Call("GET", "/batches"))
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+    with pytest.raises(
+        SettingsError, match=r"not a base URL: 'http://127.0.0.1:9/v1'(?s:.)*neither a query nor a user"
+    ):
+        Account("http://me:canary@127.0.0.1:9/v1", None, "authorization")

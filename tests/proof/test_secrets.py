@@ -132,7 +132,8 @@ def test_a_service_that_says_the_key_does_not_have_it_repeated(
 
 
 @pytest.mark.parametrize(
-    "address", ["http://me:{}@127.0.0.1:1/v1", "http://127.0.0.1:1/v1?key={}", "ftp://{}/v1", "http://{}@127.0.0.1:1"]
+    "address",
+    ["http://me:{}@127.0.0.1:1/v1", "http://127.0.0.1:1/v1?key={}", "ftp://{}@127.0.0.1/v1", "http://{}@127.0.0.1:1"],
 )
 @pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "gemini/gemini-2.5-flash"])
 def test_a_key_in_an_address_is_neither_printed_nor_kept(

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 import click
 
 from nono.cli.choices import json_option
+from nono.secret import without_secrets
 
 EXTRAS = {
     "server": ("starlette", "uvicorn", "python_multipart"),
@@ -51,9 +52,8 @@ def examine() -> Iterator[Finding]:
         yield Finding(f"extra [{extra}]", None if missing else True, detail)
     for name in KEYS:
         value = os.environ.get(name)
-        yield Finding(
-            name, True if value else None, "not set" if not value else value if name.endswith(_SHOWN) else "set"
-        )
+        shown = without_secrets(value) if value and name.endswith(_SHOWN) else "set"
+        yield Finding(name, True if value else None, shown if value else "not set")
     if os.environ.get("GOOGLE_API_KEY") and os.environ.get("GEMINI_API_KEY"):
         yield Finding("gemini key", None, "both are set: GOOGLE_API_KEY is used")
     yield _workspace()
