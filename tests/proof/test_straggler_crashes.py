@@ -26,7 +26,6 @@ from world import (
     World,
     _completion,
     _json,
-    _refusal,
 )
 
 import nono
@@ -51,7 +50,7 @@ class LateWorld(World):
         self._asked[text] += 1
         status = 400 if text.startswith("bad") else 429 if text.startswith("flaky") and first else 200
         self._note("asked", text=text, status=status)
-        return _json(_completion({"body": call.json}, text)) if status == 200 else _refusal(status, "no")
+        return _json(_completion({"body": call.json}, text)) if status == 200 else self._refusal(status, "no")
 
     def _batch(self, batch: Batch) -> dict[str, Any]:
         return super()._batch(batch) | {"expires_at": batch.made_ms // 1000 + WINDOW_S}
