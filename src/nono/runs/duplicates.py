@@ -84,10 +84,12 @@ def ascend(texts: Any, last: str | None) -> bool:
     if last is not None and _order(texts[0].as_py()) <= _order(last):
         return False
     lengths = compute.binary_length(texts)
-    longer = compute.greater(lengths[1:], lengths[:-1])
-    equal = compute.equal(lengths[1:], lengths[:-1])
     greater = compute.greater(texts[1:], texts[:-1])
-    every: bool = compute.all(compute.or_(longer, compute.and_(equal, greater)), min_count=0).as_py()
+    if not compute.equal(compute.min(lengths), compute.max(lengths)).as_py():
+        longer = compute.greater(lengths[1:], lengths[:-1])
+        equal = compute.equal(lengths[1:], lengths[:-1])
+        greater = compute.or_(longer, compute.and_(equal, greater))
+    every: bool = compute.all(greater, min_count=0).as_py()
     return every
 
 

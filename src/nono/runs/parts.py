@@ -81,6 +81,8 @@ class PartWriter:
         self._planned: list[PlannedPart] = []
         self._open: _OpenPart | None = None
         self._behind = Behind()
+        # A disk is waited for here, so that the next part can be written meanwhile.
+        self._finishing = Behind()
         # Parts whose files have not got their names yet.
         self._unfinished: set[_OpenPart] = set()
         self.borrowed = 0
@@ -91,6 +93,7 @@ class PartWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._behind.stop()
+        self._finishing.stop()
         if kind is None:
             return
         for unfinished in self._unfinished:
@@ -122,6 +125,7 @@ class PartWriter:
     def finish(self) -> list[PlannedPart]:
         self._close()
         self._behind.finish()
+        self._finishing.finish()
         return self._planned
 
     def _stretches(self, batch: Batch, made: Lines) -> Iterator[tuple[int, int, int | Lent | None]]:
@@ -177,7 +181,7 @@ class PartWriter:
     def _close(self) -> None:
         if self._open is not None:
             self._planned.append(self._open.planned())
-            self._behind.do(self._finish, self._open)
+            self._behind.do(self._finishing.do, self._finish, self._open)
             self._open = None
 
     def _finish(self, part: _OpenPart) -> None:

@@ -17,6 +17,17 @@ T = TypeVar("T")
 AHEAD = 2
 BEHIND = 4
 _END = object()
+# The most that glibc takes as a sign: https://man7.org/linux/man-pages/man3/mallopt.3.html (M_MMAP_THRESHOLD)
+_LARGEST_SIGN = 31 << 20
+
+
+def keep_freed_memory() -> None:
+    """Let the allocator keep what is freed, for the next batch, instead of giving it back and asking for it again.
+
+    That is what glibc does with blocks up to the size of the largest one that was ever freed. This one is never
+    touched, so it takes no memory; where the allocator is another one, nothing happens.
+    """
+    bytearray(_LARGEST_SIGN)
 
 
 def read_ahead(items: Iterator[T]) -> Iterator[T]:

@@ -25,9 +25,9 @@ from nono.runs.duplicates import KeyHashes, ascend
 from nono.runs.encoding import Ids, LineMaker
 from nono.runs.lines import Lines
 from nono.runs.parts import PartLimits, PartWriter, PlannedPart
-from nono.runs.pipeline import read_ahead
+from nono.runs.pipeline import keep_freed_memory, read_ahead
 from nono.runs.problems import Problems
-from nono.runs.render import as_text, compile_prompt, read_template
+from nono.runs.render import as_text, compile_prompt
 from nono.runs.reused import Lent
 
 # Where a provider names no limit of its own: what is settled at a time stays small, and a lost batch loses little.
@@ -89,8 +89,8 @@ def plan(
 ) -> Plan:
     """Cut a data set into parts, and write `<shards_into>/000000.jsonl` and `<rows_into>/000000.*` for each.
 
-    Without the two folders nothing is written: the plan is the same. `prompt` is a template, or `@path` of one; without
-    one the content is a column (`contents.DEFAULT_COLUMNS`). `id_column` holds the requests' ids (default: a column
+    Without the two folders nothing is written: the plan is the same. `prompt` is a template; without one the content is
+    a column (`contents.DEFAULT_COLUMNS`). `id_column` holds the requests' ids (default: a column
     `custom_id`, or generated ones). `earlier` finds an earlier run's answer to a request line. What was written is
     removed when this raises.
 
@@ -98,11 +98,12 @@ def plan(
     a schema that the provider refuses); BadInput where the data cannot be read; InputError for a broken template.
     """
     problems = Problems(source)
-    maker, ids = _prepare(source, task, provider, prompt, id_column, images, problems)
+    maker, ids, notes = _prepare(source, task, provider, prompt, id_column, images, problems)
     limits = _limits(provider.facts, task, rows_per_part, tokens_per_part)
     twice = _asked_twice(source, maker) if dedupe else frozenset()
     repeated = _RepeatedIds(source, maker) if ids is not None else None
     columns = _Columns()
+    keep_freed_memory()
     with PartWriter(limits, shards_into, rows_into, twice, earlier) as parts:
         for batch in read_ahead(source.batches()):
             columns.see(batch)
@@ -128,7 +129,7 @@ def plan(
         id_column=ids,
         rows=sum(part.row_count for part in planned),
         borrowed=parts.borrowed,
-        warnings=parts.warnings,
+        warnings=(*notes, *parts.warnings),
     )
 
 
@@ -140,11 +141,14 @@ def _prepare(
     id_column: str | None,
     images: Sequence[str],
     problems: Problems,
-) -> tuple[LineMaker, str | None]:
-    """What makes lines of rows, after everything that can be known without reading them all. Raises PlanRefused."""
+) -> tuple[LineMaker, str | None, list[str]]:
+    """What makes lines of rows, the column of ids, and warnings: all that can be known without reading the rows.
+
+    Raises PlanRefused.
+    """
     columns = source.columns
     ids = id_column or ("custom_id" if "custom_id" in columns else None)
-    compiled = compile_prompt(read_template(prompt)) if prompt is not None else None
+    compiled = compile_prompt(prompt) if prompt is not None else None
     # Rows of JSON may have further columns later on; each row is looked at anyway.
     for sentence in compiled.missing_from(columns) if compiled else ():
         problems.add("missing_column", sentence, hint=f"the columns are: {', '.join(columns)}")
@@ -160,7 +164,9 @@ def _prepare(
     provider.endpoint_for(task)
     problems.refuse()
     cooked: Recipe = recipe(task.kind, compiled, images, columns, ids, source.path.parent)
-    return LineMaker(provider, task, cooked, ids), ids
+    alike = compiled is not None and compiled.constant and not images
+    notes = ["the prompt uses no column: every row asks the same"] if alike else []
+    return LineMaker(provider, task, cooked, ids), ids, notes
 
 
 def _limits(facts: Facts, task: Task, rows_per_part: int, tokens_per_part: int | None) -> PartLimits:

@@ -17,7 +17,8 @@ from typing import Any
 # https://www.rfc-editor.org/rfc/rfc3629#section-1
 MARKS = tuple(bytes([byte]) for byte in (0xC0, 0xC1, *range(0xF5, 0x100)))
 # https://www.rfc-editor.org/rfc/rfc8259#section-7, written as msgspec writes them
-_ESCAPES = ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n"), (b"\r", b"\\r"), (b"\t", b"\\t"))
+_ESCAPES = ((b"\\", b"\\\\"), (b'"', b'\\"'))
+_BREAKS = ((b"\n", b"\\n"), (b"\r", b"\\r"), (b"\t", b"\\t"))
 _RARE = {bytes([code]): b"\\u%04x" % code for code in range(0x20)} | {b"\b": b"\\b", b"\f": b"\\f"}
 
 
@@ -61,10 +62,10 @@ def lack_visible(texts: Any) -> bool:
 
 def json_bytes(texts: Any) -> int:
     """How many bytes the insides of the texts have as JSON."""
-    import pyarrow as pa
-    from pyarrow import compute
-
-    return len(_escaped(compute.binary_join_element_wise(texts.cast(pa.binary()), _scalar(b""))))
+    _, offsets, data = texts.buffers()
+    places = memoryview(offsets).cast("i")
+    begin, end = places[texts.offset], places[texts.offset + len(texts)]
+    return len(_escaped(data.slice(begin, end - begin).to_pybytes() if data else b""))
 
 
 def join_lines(columns: Sequence[Any], shared: Sequence[bytes], begin: bytes) -> bytes | None:
@@ -84,7 +85,7 @@ def join_lines(columns: Sequence[Any], shared: Sequence[bytes], begin: bytes) ->
         joined = compute.binary_join_element_wise(*marked, _scalar(b""))
     except pa.ArrowException:
         return None
-    lines = _escaped(joined)
+    lines = _escaped(joined.buffers()[2].to_pybytes())
     *between, end = zip(MARKS, shared, strict=False)
     for mark, same in between:
         lines = lines.replace(mark, same)
@@ -92,19 +93,28 @@ def join_lines(columns: Sequence[Any], shared: Sequence[bytes], begin: bytes) ->
     return b"".join((begin, memoryview(lines)[: -len(begin)]))
 
 
-def _escaped(joined: Any) -> bytes:
-    """The bytes of an array that was just made, with JSON's escapes."""
+def _escaped(text: bytes) -> bytes:
+    """Bytes with JSON's escapes."""
+    least = _least(text)
+    for raw, escaped in _ESCAPES:
+        text = text.replace(raw, escaped)
+    if least < 0x20:
+        for raw, escaped in _BREAKS:
+            text = text.replace(raw, escaped)
+        if _least(text) < 0x20:
+            for raw, escaped in _RARE.items():
+                text = text.replace(raw, escaped)
+    return text
+
+
+def _least(text: bytes) -> int:
     import pyarrow as pa
     from pyarrow import compute
 
-    text = joined.buffers()[2].to_pybytes() if joined.buffers()[2] else b""
-    for raw, escaped in _ESCAPES:
-        text = text.replace(raw, escaped)
-    least = compute.min(pa.Array.from_buffers(pa.uint8(), len(text), [None, pa.py_buffer(text)])).as_py()
-    if least < 0x20:
-        for raw, escaped in _RARE.items():
-            text = text.replace(raw, escaped)
-    return text
+    if not text:
+        return 0x20
+    least: int = compute.min(pa.Array.from_buffers(pa.uint8(), len(text), [None, pa.py_buffer(text)])).as_py()
+    return least
 
 
 def _scalar(value: bytes) -> Any:
