@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from nono import errors
-from nono.connector import gemini_service, genai_batch_processing
+from nono.connector import gemini_listing, genai_batch_processing
 from nono.facts import read_facts
 from nono.providers.gemini import answers, wire
 from nono.providers.openai import wire as openai_wire
 
 ROOT = Path(__file__).parent.parent.parent
-HOMES = (genai_batch_processing, gemini_service, wire, answers, openai_wire, errors)
+HOMES = (genai_batch_processing, gemini_listing, wire, answers, openai_wire, errors)
 ROW = re.compile(r"^\| (?P<there>.+?) \| `(?P<here>[^`]+)` \|$", re.MULTILINE)
 NAME = re.compile(r'(?P<owner>\w+)(?:\.(?P<member>\w+))?(?:\((?P<options>[^)]*)\))?(?: = "(?P<value>[^"]*)")?')
 FACT = re.compile(r"(?P<provider>\w+): (?P<name>[\w.]+) = (?P<value>\d+)")

@@ -23,7 +23,7 @@ GROWTH_MB = 20
 # VmHWM is the peak of this program alone, and begins anew with it.
 CLIENT = """
 import asyncio, sys
-from nono.connector.openai_service import AsyncOpenAIBatchService, OpenAIBatchService
+from nono.connector.genai_batch_processing import AsyncOpenAIBatchService, OpenAIBatchService
 
 def peak_mb():
     with open("/proc/self/status") as status:

@@ -1,37 +1,14 @@
-"""Which of Gemini's two hosts a service class speaks to, and what both can be asked."""
+"""Which of Gemini's two hosts a service class speaks to, and as whom."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from nono.errors import SettingsError
-from nono.exchange import Account, Flow
-from nono.providers.gemini.account import resolve
-from nono.providers.gemini.answers import InlineResult
-from nono.providers.gemini.wire import Job, JobPage
+from nono.exchange import Account
+from nono.providers.gemini.account import client_timeout_s, resolve
 from nono.providers.vertex import account as vertex_account
 from nono.providers.vertex.flows import VertexJobs
-
-
-class JobCalls(Protocol):
-    """What can be asked about jobs: the Developer API's flows, or a Vertex AI project's."""
-
-    def get(self, name: str, /) -> Flow[Job]: ...
-
-    def list_page(
-        self, page_size: int | None = None, page_token: str | None = None, filter: str | None = None, /
-    ) -> Flow[JobPage]: ...
-
-    def cancel(self, name: str, /) -> Flow[Job]: ...
-
-    def delete(self, name: str, /) -> Flow[None]: ...
-
-    def inline_results(self, name: str, /) -> Flow[list[InlineResult]]: ...
-
-    def save_answers(self, name: str, path: Path, /) -> Flow[Path]: ...
-
-    def answer_of(self, line: Any, /) -> Any: ...
 
 
 def connect(
@@ -53,3 +30,7 @@ def connect(
             raise SettingsError(f"{name}= is Vertex AI's", hint="add vertexai=True, or leave it out")
     account, source = resolve(client=client, **given)
     return account, None, source
+
+
+def timeout_of(timeout_s: float | None, client: Any) -> float | None:
+    return client_timeout_s(client) if timeout_s is None and client is not None else timeout_s

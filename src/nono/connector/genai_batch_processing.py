@@ -6,14 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nono.connector.gemini_service import AsyncGeminiBatchService, GeminiBatchService
-    from nono.connector.openai_service import AsyncOpenAIBatchService, OpenAIBatchService
+    from nono.connector.gemini_async import AsyncGeminiBatchService
+    from nono.connector.gemini_service import GeminiBatchService
+    from nono.connector.openai_async import AsyncOpenAIBatchService
+    from nono.connector.openai_service import OpenAIBatchService
 
 __all__ = ["AsyncGeminiBatchService", "AsyncOpenAIBatchService", "GeminiBatchService", "OpenAIBatchService"]
 
 _HOMES = {
-    "AsyncGeminiBatchService": "nono.connector.gemini_service",
-    "AsyncOpenAIBatchService": "nono.connector.openai_service",
+    "AsyncGeminiBatchService": "nono.connector.gemini_async",
+    "AsyncOpenAIBatchService": "nono.connector.openai_async",
     "GeminiBatchService": "nono.connector.gemini_service",
     "OpenAIBatchService": "nono.connector.openai_service",
 }

@@ -24,7 +24,6 @@ from nono.providers.gemini.schemas import json_schema_of, placed_schema
 _BESIDE_CONTENTS = frozenset(MESSAGES["GenerateContentRequest"]) - {"contents", "generationConfig"}
 # They steer the SDK's own client and mean nothing in a batch; the SDK drops them, too.
 _CLIENT_ONLY = frozenset({"httpOptions", "automaticFunctionCalling", "shouldReturnHttpResponse"})
-_WRAPPER = frozenset({"key", "request", "metadata"})
 _CONTENTS = ("contents", "content")
 
 
