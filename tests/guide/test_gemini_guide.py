@@ -93,7 +93,8 @@ def test_the_helpers_run_one_after_the_other(run: Run, capsys: pytest.CaptureFix
 def test_a_job_is_cancelled_and_deleted(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     run("inline requests", "cancelling", "deleting")
     printed = capsys.readouterr().out
-    assert re.search(r"^Job cancelled: JOB_STATE_(CANCELLED|SUCCEEDED)\nJob deleted$", printed, re.M)
+    # Cancelling takes its time, and Gemini has no word for it: what is being answered is still running.
+    assert re.search(r"^Job cancelled: JOB_STATE_(RUNNING|CANCELLED|SUCCEEDED)\nJob deleted$", printed, re.M)
 
 
 def test_texts_are_classified_in_their_order(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
