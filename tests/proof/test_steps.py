@@ -24,6 +24,8 @@ from nono.runs.submission import FILE_LAG_TRIES, MOST_FILES, names_a_missing_fil
 
 ONE = ("ok 1", "ok 2")
 ONCE = replace(SETTINGS, max_attempts=1)
+# Trouble that lasts for half a minute, rather than a day, is called permanent.
+HASTY = replace(SETTINGS, patience=5)
 CREATE, LIST = "POST /batches", "GET /batches"
 
 
@@ -312,7 +314,7 @@ def test_a_list_that_cannot_be_read_for_long_puts_the_create_before_a_person(beg
             refusal(500, "The list is closed.") if lost and call.path == "/batches" and call.method == "GET" else None
         )
 
-    life = begin(faults=(Fault(1, "reset"),), answer=lambda call: closed(call))
+    life = begin(faults=(Fault(1, "reset"),), answer=lambda call: closed(call), settings=HASTY)
     status = life.run.wait()
     assert (status.reason or "").startswith("unclear_submit: what became of 1 creates is unknown: nono-")
     (attempt,) = life.attempts()
@@ -346,6 +348,16 @@ def test_a_person_who_says_that_there_is_no_batch_has_a_new_one_made(begin: Begi
     assert life.states() == ["abandoned", "cleaned"]
 
 
+def test_a_batch_of_other_requests_is_not_adopted(begin: Begin) -> None:
+    life = quarantined(begin)
+    batch = next(iter(life.world.batches.values()))
+    batch.tag = "nono-another-0-1-0"
+    tag = life.attempts()[0].tag
+    with pytest.raises(InputError, match=f"batch {batch.id} is that of nono-another-0-1-0, not of {tag}"):
+        life.run.resolve(tag, adopt=batch.id)
+    assert life.states() == ["quarantine"]
+
+
 def quarantined(begin: Begin, kind: str = "dropped") -> Life:
     """A run whose create was lost while the list could not be read; the list is open again."""
     open_again: list[bool] = []
@@ -354,7 +366,7 @@ def quarantined(begin: Begin, kind: str = "dropped") -> Life:
         asks = call.method == "GET" and call.path == "/batches"
         return refusal(500, "The list is closed.") if asks and not open_again else None
 
-    life = begin(faults=(Fault(1, kind),), answer=closed)
+    life = begin(faults=(Fault(1, kind),), answer=closed, settings=HASTY)
     assert (life.run.wait().reason or "").startswith("unclear_submit: ")
     open_again.append(True)
     return again(life)
@@ -415,6 +427,82 @@ def test_a_batch_that_the_provider_has_lost_is_put_before_a_person(begin: Begin)
     assert attempt.state.value == "quarantine"
     assert attempt.error_message == "openai: HTTP 404: No batch found with id 'batch_1'."
     assert [event["reason"] for event in life.told("quarantined")] == ["the provider has no batch batch_1 any more"]
+
+
+# answers that cannot be had
+
+
+def content(status: int, page: bytes, *, times: int) -> Answer:
+    """The first so many downloads are answered so."""
+    left = [times]
+
+    def answer(call: Call) -> Reply | None:
+        if left[0] and call.path.endswith("/content"):
+            left[0] -= 1
+            return Reply(status, {}, page)
+        return None
+
+    return answer
+
+
+def test_answers_that_a_proxy_keeps_back_are_waited_for(begin: Begin) -> None:
+    life = begin(answer=content(403, b"<html>not on this network</html>", times=20))
+    life.run.wait()
+    assert life.outcomes() == ["succeeded", "succeeded"]
+    assert len(life.at(CREATE)) == 1
+
+
+def test_answers_that_could_not_be_fetched_are_left_at_the_provider(begin: Begin) -> None:
+    life = begin(answer=content(403, b'{"error": {"message": "No access to this file."}}', times=999))
+    life.run.wait()
+    assert {(row["outcome"], row["error_code"]) for row in life.rows()} == {("missing", "answers_gone")}
+    assert life.states() == ["cleaned"]
+    assert not any(file.deleted for file in life.world.files.values())
+
+
+# sending again
+
+
+def test_rows_of_an_unclear_create_are_not_sent_again_before_a_person_has_decided(begin: Begin) -> None:
+    creates: list[Call] = []
+
+    def answer(call: Call) -> Reply | None:
+        if (call.method, call.path) == ("POST", "/batches"):
+            creates.append(call)
+            return Reply(502, {}, b"bad gateway") if len(creates) == 2 else None
+        closed = (call.method, call.path) == ("GET", "/batches") and len(creates) > 1
+        return refusal(500, "The list is closed.") if closed else None
+
+    life = begin(("flaky 1", "ok 2"), answer=answer, settings=HASTY)
+    assert (life.run.wait().reason or "").startswith("unclear_submit: ")
+    assert life.states() == ["cleaned", "quarantine"]
+    assert life.run.plan_retry() == 0
+    assert len(creates) == 2
+
+
+def test_a_retry_leaves_alone_what_is_under_way(begin: Begin) -> None:
+    lives: list[Life] = []
+
+    def leave(call: Call) -> Reply | None:
+        if (call.method, call.path) == ("POST", "/batches") and lives[0].at(CREATE):
+            lives[0].run.leave()
+        return None
+
+    lives.append(begin(("flaky 1", "ok 2"), answer=leave))
+    life = lives[0]
+    life.run.wait()
+    assert life.states() == ["cleaned", "created"]
+    assert life.run.plan_retry() == 0
+    assert life.run.wait().succeeded == 2
+    assert len(life.at(CREATE)) == 2
+
+
+def test_a_retry_that_is_asked_for_twice_is_sent_once(begin: Begin) -> None:
+    life = begin(("flaky 1", "ok 2"), settings=ONCE)
+    assert life.run.wait().failed == 1
+    assert [life.run.plan_retry(), life.run.plan_retry()] == [1, 0]
+    assert life.run.wait().succeeded == 2
+    assert len(life.at(CREATE)) == 2
 
 
 # giving up

@@ -18,7 +18,7 @@ from nono.runs.ledger import AttemptRow, AttemptState
 from nono.runs.ledger.states import FINAL
 from nono.runs.reconciling import cancel_double
 from nono.runs.shards import split_shard
-from nono.runs.submission import MOST_FILES, abandon, names_a_missing_file
+from nono.runs.submission import MOST_FILES, abandon, is_somebody_elses, names_a_missing_file
 
 # An ended batch may name its output a little late, and storage may not have it yet: so often it is asked again before
 # its answers are given up. They are paid for.
@@ -194,7 +194,9 @@ def fetch(bench: Bench, attempt: AttemptRow) -> None:
                 state=batch.native_state,
             )
     except (NotFound, Forbidden, NoDestination) as error:
-        if attempt.tries < LATE_OUTPUT_TRIES:
+        # A proxy that lets nothing through says nothing about the answers.
+        shut_out = isinstance(error, Forbidden) and is_somebody_elses(error)
+        if attempt.tries < (bench.settings.patience if shut_out else LATE_OUTPUT_TRIES):
             bench.seen.pop(attempt.batch_id, None)
             postpone(bench, attempt, "fetch", error)
             return
@@ -242,7 +244,8 @@ def _lines(files: list[Path]) -> Iterator[bytes]:
 def clean(bench: Bench, attempt: AttemptRow) -> None:
     """verified → cleaned: what is settled and on disk here need not lie at the provider."""
     assert attempt.file_id is not None and attempt.batch_id is not None
-    if bench.settings.provider_files == "delete":
+    # Answers that could not be fetched stay where they may be: a person may get at them yet.
+    if bench.settings.provider_files == "delete" and attempt.error_code != ANSWERS_GONE:
         try:
             batch = bench.seen.get(attempt.batch_id)
             if batch is None or batch.input_file_id != attempt.file_id:  # otherwise it goes with its batch

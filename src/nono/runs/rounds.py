@@ -6,7 +6,8 @@ is no state between two settlings that a crash could lose. Results are on disk b
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,8 @@ from nono.runs.table import part_path
 
 # An attempt in one of these can add nothing more to its part.
 DECIDED = FINAL | {AttemptState.FETCHED, AttemptState.VERIFIED, AttemptState.ASKED}
+# What an attempt in one of these brought is in the results.
+TOLD = FINAL | {AttemptState.VERIFIED}
 # Attempts that brought, or could not bring, something for their rows.
 TELLING = {
     AttemptState.FETCHED,
@@ -82,12 +85,13 @@ def settle_the_rest(bench: Bench) -> None:
                     _enter(commit, [summary])
 
 
-def plan_next_round(bench: Bench, *, rows: Collection[int] | None = None) -> int:
+def plan_next_round(bench: Bench, *, rows: Sequence[int] | None = None) -> int:
     """Make shards of the rows that may still get an answer; returns how many rows.
 
-    Without `rows`: what is retryable in parts that have not had `max_attempts` rounds. With `rows` (a person's wish):
-    these, whatever they ended as, as long as they have no answer. Either way, rows whose answer did not fit the schema
-    are sent with it and with what is wrong, as often as the run's settings say.
+    Without `rows`: what is retryable in parts that have not had `max_attempts` rounds. With `rows` (a person's wish,
+    in ascending order): these, whatever they ended as. Either way, parts with an attempt that may still bring an answer
+    (it is under way, or waits for a person) wait for it, and rows whose answer did not fit the schema are sent with it
+    and with what is wrong, as often as the run's settings say.
     """
     wanted: dict[int, list[int]] = {}
     rounds = rounds_of(bench)
@@ -95,12 +99,12 @@ def plan_next_round(bench: Bench, *, rows: Collection[int] | None = None) -> int
         if part.succeeded == part.row_count or not part.settled:
             continue
         if rows is not None:
-            mine = [row for row in rows if part.first_row <= row < part.first_row + part.row_count]
+            mine = list(rows[bisect_left(rows, part.first_row) : bisect_left(rows, part.first_row + part.row_count)])
         elif rounds.get(part.no, 0) < bench.settings.max_attempts:
             mine = list(_summary(bench, part.no).retryable)
         else:
             mine = []
-        if mine:
+        if mine and _is_told(bench, part.no):
             wanted[part.no] = mine
     if not wanted:
         return 0
@@ -138,8 +142,17 @@ def _is_decided(bench: Bench, part_no: int) -> bool:
     return all(attempt.state in DECIDED for attempt in bench.ledger.attempts_of_part(bench.run.id, part_no))
 
 
+def _is_told(bench: Bench, part_no: int) -> bool:
+    return all(attempt.state in TOLD for attempt in bench.ledger.attempts_of_part(bench.run.id, part_no))
+
+
 def _summary(bench: Bench, part_no: int) -> PartSummary:
     return bench.summaries.get(part_no) or _settle(bench, part_no)
+
+
+def _round_of(bench: Bench, part_no: int) -> int:
+    attempts = bench.ledger.attempts_of_part(bench.run.id, part_no)
+    return max((bench.shard(attempt).round for attempt in attempts), default=0)
 
 
 def _settle(bench: Bench, part_no: int) -> PartSummary:
@@ -207,7 +220,9 @@ def _enter(commit: Commit, summaries: Iterable[PartSummary]) -> None:
             sync_cost_usd=summary.sync_cost_usd,
         )
         codes = {error.code: error.count for error in summary.errors}
-        commit.event(Happened.SETTLED, part=summary.no, **outcomes, errors=codes)
+        again = {error.code: error.again for error in summary.errors if error.again}
+        last = _round_of(commit.bench, summary.no) >= commit.bench.settings.max_attempts
+        commit.event(Happened.SETTLED, part=summary.no, **outcomes, errors=codes, again={} if last else again)
         if summary.oddities:
             commit.event(
                 Happened.ODD_ANSWERS,

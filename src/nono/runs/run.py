@@ -267,19 +267,21 @@ class Run:
     def plan_retry(self, which: str = "all") -> int:
         """Plan to send again the rows that have no answer: `failed` (an error), `missing` (never answered) or `all`.
 
-        What has an answer is never sent again. Returns how many rows; `wait` sends them.
+        What has an answer is never sent again, nor what may still get one: parts with rows that are under way, or that
+        wait for a decision (`resolve`), are left alone. Returns how many rows; `wait` sends them.
         """
         outcomes = RETRY_OUTCOMES.get(which)
         if outcomes is None:
             raise InputError(f"retry {which!r}", hint=f"one of {', '.join(RETRY_OUTCOMES)}")
-        first_rows = [part.first_row for part in self.ledger.parts(self.id) if part.settled]
-        rows = [
-            first_row + at
-            for first_row, part in zip(first_rows, self.results().parts, strict=True)
-            for at, found in enumerate(Results([part]))
-            if found["outcome"] in outcomes
-        ]
         with self._at_work() as engine:
+            # Looked at as the run's owner: who had it before may have brought answers.
+            first_rows = [part.first_row for part in self.ledger.parts(self.id) if part.settled]
+            rows = [
+                first_row + at
+                for first_row, part in zip(first_rows, self.results().parts, strict=True)
+                for at, found in enumerate(Results([part]))
+                if found["outcome"] in outcomes
+            ]
             return plan_next_round(engine.bench, rows=rows)
 
     def retry(self, which: str = "all", progress: Callable[[RunStatus], object] | None = None) -> RunStatus:

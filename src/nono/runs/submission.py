@@ -91,9 +91,9 @@ def _uploaded(bench: Bench, attempt: AttemptRow, file_id: str, file_bytes: int) 
 
 
 def _upload_failed(bench: Bench, attempt: AttemptRow, error: NonoError) -> None:
-    if isinstance(error, InvalidRequest) and not _is_somebody_elses(error):
+    if isinstance(error, InvalidRequest) and not is_somebody_elses(error):
         _refuse(bench, attempt, error.code or "upload_refused", error.message)
-    elif isinstance(error, (NotFound, Forbidden)) and not (_is_somebody_elses(error) and attempt.tries < FOREIGN_TRIES):
+    elif isinstance(error, (NotFound, Forbidden)) and not (is_somebody_elses(error) and attempt.tries < FOREIGN_TRIES):
         # Not about this file: the address or the key's rights are wrong, and no other file will fare better.
         raise RunStops("upload_refused", error.message, hint=error.hint) from error
     else:
@@ -113,7 +113,7 @@ def submit(bench: Bench, attempt: AttemptRow) -> admission.Wait | None:
     try:
         batch = bench.perform(bench.provider.create(file_id=attempt.file_id, task=bench.task, tag=attempt.tag))
     except NonoError as error:
-        if isinstance(error, CERTAIN) and not _is_somebody_elses(error):
+        if isinstance(error, CERTAIN) and not is_somebody_elses(error):
             _without_effect(bench, attempt, error)
         else:
             _unclear(bench, attempt, error)
@@ -163,7 +163,7 @@ def _halve_if_alone(bench: Bench, attempt: AttemptRow) -> None:
             split_shard(bench, attempt, shard, None)
 
 
-def _is_somebody_elses(error: NonoError) -> bool:
+def is_somebody_elses(error: NonoError) -> bool:
     """A refusal that is not in the API's words: a proxy's page, or half an answer."""
     return isinstance(error, PERMANENT) and not isinstance(error.body, dict)
 
