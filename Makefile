@@ -47,7 +47,7 @@ MUTANTS ?= *__mutmut_*3
 mutate: .venv-mutate/.ready  ## change the engine's core in small ways; 85 % at least have to be noticed
 	rm -rf mutants
 	NONO_PROOF=brief .venv-mutate/bin/mutmut run --max-children 2 '$(MUTANTS)'
-	.venv-mutate/bin/mutmut results --all true | .venv-mutate/bin/python tests/proof/mutation_score.py
+	.venv-mutate/bin/mutmut results --all true | .venv-mutate/bin/python tests/proof/mutation_score.py '$(MUTANTS)'
 
 lint: setup       ## format check, lint, strict types
 	$(BIN)/ruff format --check .
