@@ -26,6 +26,8 @@ from nono.jsonl import encode
 
 # The whole row, for columns whose name is not a word: {{ row["Review Text"] }}.
 ROW = "row"
+# A prompt that is longer is no file's name.
+LONGEST_NAME = 256
 # Filters of one value that need no arguments and no context.
 PLAIN_FILTERS = frozenset({"trim", "lower", "upper", "title", "capitalize"})
 
@@ -104,6 +106,11 @@ class Prompt:
     pieces: tuple[str | Slot, ...] | None
     _render: Callable[..., str] = field(repr=False, compare=False)
 
+    @property
+    def constant(self) -> bool:
+        """Whether the text is the same for every row."""
+        return self.pieces is not None and all(isinstance(piece, str) for piece in self.pieces)
+
     def missing_from(self, columns: Iterable[str]) -> list[str]:
         """The columns that the template needs and the data do not have, each as a sentence with the nearest name."""
         known = list(columns)
@@ -133,10 +140,13 @@ class Prompt:
 def read_template(prompt: str) -> str:
     """The template itself: of a file for `@path` and for a path that ends in `.j2`, else the text as it is.
 
-    Raises InputError if there is no such file.
+    Raises InputError if there is no such file, and for the name of a file that is there: nobody asks for that.
     """
-    is_path = prompt.startswith("@") or (prompt.endswith(".j2") and "\n" not in prompt and "{" not in prompt)
+    like_a_name = "\n" not in prompt and "{" not in prompt and len(prompt) < LONGEST_NAME
+    is_path = prompt.startswith("@") or (prompt.endswith(".j2") and like_a_name)
     if not is_path:
+        if like_a_name and Path(prompt).is_file():
+            raise InputError(f"the prompt {prompt!r} is the name of a file", hint=f"its content is @{prompt}")
         return prompt
     path = Path(prompt.removeprefix("@"))
     try:
