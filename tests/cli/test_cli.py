@@ -245,3 +245,127 @@ def test_shell_completion_is_there(nono: Shell) -> None:
         timeout=60,
     )
     assert "complete" in completed.stdout
+
+
+def test_a_finished_run_that_is_found_again_tells_its_status_as_json(nono: Shell) -> None:
+    nono("run", "rows.csv", *ASK)
+    again = nono("run", "rows.csv", *ASK, "--json")
+    assert json.loads(again.stdout)["succeeded"] == 3
+
+
+def test_a_template_file_that_says_something_else_is_other_work(nono: Shell) -> None:
+    template = nono.folder / "prompt.j2"
+    template.write_text("Sentiment of: {{ text }}")
+    first = nono("run", "rows.csv", "-p", "prompt.j2", "-m", "openai/gpt-4o-mini", "--json")
+    template.write_text("Language of: {{ text }}")
+    second = nono("run", "rows.csv", "-p", "@prompt.j2", "-m", "openai/gpt-4o-mini", "--json")
+    assert json.loads(first.stdout)["id"] != json.loads(second.stdout)["id"]
+    same = nono("run", "rows.csv", "-p", "Language of: {{ text }}", "-m", "openai/gpt-4o-mini", "--json")
+    assert json.loads(same.stdout)["id"] == json.loads(second.stdout)["id"]
+
+
+def test_the_name_of_a_file_is_no_prompt(nono: Shell) -> None:
+    (nono.folder / "prompt.txt").write_text("Sentiment of: {{ text }}")
+    done = nono("plan", "rows.csv", "-p", "prompt.txt", "-m", "openai/gpt-4o-mini")
+    assert done.returncode == 9
+    assert "hint: its content is @prompt.txt" in done.stderr
+
+
+def test_a_prompt_without_a_column_is_warned_about(nono: Shell) -> None:
+    done = nono("check", "rows.csv", "-p", "Say hello", "-m", "openai/gpt-4o-mini")
+    assert "warning: the prompt uses no column: every row asks the same" in done.stderr
+
+
+def test_results_go_to_stdout_without_a_name(nono: Shell) -> None:
+    nono("run", "rows.csv", *ASK)
+    assert [json.loads(line)["id"] for line in nono("export").stdout.splitlines()] == ["a", "b", "c"]
+    assert nono("export", "--format", "csv").stdout.startswith("id,text,custom_id,outcome,answer,")
+
+
+def test_a_reader_that_has_gone_is_no_bug(nono: Shell) -> None:
+    (nono.folder / "many.csv").write_text("text\n" + "row\n" * 2_000)
+    nono("run", "many.csv", "-p", "{{ text }}", "-m", "openai/gpt-4o-mini", "-q")
+    line = f"{sys.executable} -m nono.cli export | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=nono.folder, env=nono.environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (141, "")
+    assert json.loads(done.stdout)["text"] == "row"
+
+
+def test_json_and_results_do_not_share_stdout(nono: Shell) -> None:
+    done = nono("run", "rows.csv", *ASK, "--json", "-o", "-")
+    assert done.returncode == 2
+    assert "would both go to stdout" in done.stderr
+
+
+def test_who_only_looks_makes_no_workspace(nono: Shell) -> None:
+    assert json.loads(nono("ls", "--json").stdout) == []
+    assert nono("status").returncode == 9
+    assert nono("status", "nightly").returncode == 9
+    assert nono("doctor").returncode == 0
+    assert not (nono.folder / ".nono").exists()
+
+
+def test_a_state_that_no_run_can_have_is_refused(nono: Shell) -> None:
+    done = nono("ls", "--state", "runing")
+    assert done.returncode == 2
+    assert "'running'" in done.stderr
+
+
+def test_several_runs_are_watched_one_after_the_other(nono: Shell) -> None:
+    runs = [nono("run", "rows.csv", *ASK, "--new", "--detach", "-q").stdout.strip() for _ in range(2)]
+    watched = nono("watch", *runs, "--json")
+    assert watched.returncode == 0, watched.stderr
+    states = [json.loads(line) for line in watched.stdout.splitlines()]
+    assert [(state["id"], state["succeeded"]) for state in states] == [(run, 3) for run in runs]
+
+
+def test_a_costly_run_without_a_yes_sends_nothing_and_says_what_is_left(nono: Shell) -> None:
+    costly = ["run", "rows.csv", "-p", "{{ text }}", "-m", "openai/gpt-4", "--max-tokens", "1000000"]
+    done = nono(*costly)
+    assert done.returncode == 2
+    assert "add --yes" in done.stderr
+    run = json.loads(nono("ls", "--json").stdout)[0]["id"]
+    assert f"nothing was sent; the same line goes on, `nono purge {run}` forgets it" in done.stderr
+    assert nono("purge", run, "--yes", "--json").stdout == json.dumps({"purged": run}) + "\n"
+
+
+def test_status_tells_what_fails(nono: Shell) -> None:
+    (nono.folder / "bad.csv").write_text("text\nfine\n[[nono:error 400 context_length_exceeded]]\n")
+    nono("run", "bad.csv", "-p", "{{ text }}", "-m", "openai/gpt-4o-mini")
+    assert " errors  context_length_exceeded 1\n" in nono("status").stdout
+    assert json.loads(nono("status", "--json").stdout)["errors"] == {"context_length_exceeded": 1}
+
+
+def test_an_id_wins_over_a_row_number(nono: Shell) -> None:
+    (nono.folder / "ids.csv").write_text("id,text\n2,first\n1,second\n0,third\n")
+    nono("run", "ids.csv", *ASK, "--id", "id", "--name", "ids")
+    assert json.loads(nono("show", "ids", "0", "--json").stdout)["text"] == "third"
+
+
+def test_a_pydantic_model_of_a_module_in_this_folder_is_a_schema(nono: Shell) -> None:
+    module = "from pydantic import BaseModel\n\n\nclass Verdict(BaseModel):\n    sentiment: str\n"
+    (nono.folder / "verdicts.py").write_text(module)
+    done = subprocess.run(
+        [Path(sys.executable).parent / "nono", "check", "rows.csv", *ASK, "--schema", "verdicts:Verdict"],
+        cwd=nono.folder,
+        env=nono.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_runs_are_completed_by_the_shell(nono: Shell) -> None:
+    nono("run", "rows.csv", *ASK, "--name", "nightly-tags")
+    completed = subprocess.run(
+        [Path(sys.executable).parent / "nono"],
+        cwd=nono.folder,
+        env=nono.environment | {"_NONO_COMPLETE": "bash_complete", "COMP_WORDS": "nono status nig", "COMP_CWORD": "2"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert completed.stdout == "plain,nightly-tags\n"

@@ -5,6 +5,7 @@ Commands are imported when they are called, so that `nono --help` answers at onc
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -48,6 +49,16 @@ class LazyGroup(click.Group):
         module, attribute, _ = COMMANDS[name]
         command: click.Command = getattr(import_module(module), attribute)
         return command
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:
+            from nono.cli.exits import Exit
+
+            # `nono export | head`: who read has enough. https://docs.python.org/3/library/signal.html#note-on-sigpipe
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(Exit.UNREAD) from None
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -95,12 +106,12 @@ def main() -> NoReturn:
 
 
 def _report(error: Exception) -> int:
-    from nono.cli.exits import Exit, exit_code
+    from nono.cli.exits import Exit, exit_code, hint_of
 
     code = exit_code(error)
     if code is Exit.BUG:
         raise error
-    message, hint = getattr(error, "message", str(error)), getattr(error, "hint", None)
+    message, hint = getattr(error, "message", str(error)), hint_of(error)
     click.echo(f"error: {message}", err=True)
     if hint:
         click.echo(f"hint: {hint}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,14 +48,24 @@ _OPTIONS = (
     click.option(
         "--format", "format_", help="The input's format, where its name does not tell: csv, jsonl, parquet, …"
     ),
-    click.option("--dedupe/--no-dedupe", default=None, help="Send identical requests once. Default: at temperature 0."),
+    click.option(
+        "--dedupe/--no-dedupe",
+        default=None,
+        help="Send identical requests once. Default: for embeddings and at temperature 0.",
+    ),
     click.option(
         "--check/--no-check",
         "check",
         default=True,
         help="Whether requests are held against what is known of the provider's fields. Default: they are.",
     ),
-    click.option("--rows-per-batch", type=int, default=50_000, show_default=True, help="At most so many rows a batch."),
+    click.option(
+        "--rows-per-batch",
+        type=click.IntRange(min=1),
+        default=50_000,
+        show_default=True,
+        help="At most so many rows a batch.",
+    ),
 )
 
 
@@ -159,6 +170,7 @@ def _schema(given: str) -> Any:
         from importlib import import_module
 
         module, _, name = given.partition(":")
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: where a person's own module stands
         try:
             return getattr(import_module(module), name)
         except (ImportError, AttributeError) as error:

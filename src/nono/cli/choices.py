@@ -9,7 +9,21 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-run_argument = click.argument("run", required=False)
+
+def runs_called(context: click.Context, parameter: click.Parameter, begin: str) -> list[str]:
+    """Names and ids of runs that begin so: for the shell's completion, which must never fail."""
+    from nono.runs.workspace import Workspace
+
+    try:
+        runs = Workspace().runs()
+    except Exception:
+        return []
+    names = dict.fromkeys(name for run in runs for name in (run.name, run.id) if name)
+    return [name for name in names if name.startswith(begin)]
+
+
+run_argument = click.argument("run", required=False, shell_complete=runs_called)
+named_run_argument = click.argument("run", shell_complete=runs_called)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Ids only; no progress.")
 env_file_option = click.option(

@@ -72,7 +72,7 @@ def _workspace() -> Finding:
 
     try:
         workspace = Workspace()
-        runs = len(workspace.ledger.runs())
+        runs = len(workspace.runs())
     except (NonoError, OSError) as error:
         return Finding("workspace", False, str(error))
     return Finding("workspace", True, f"{workspace.home}, {runs} runs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
 from nono.errors import (
@@ -18,7 +19,7 @@ from nono.errors import (
 
 
 class Exit(IntEnum):
-    """What a command's end means; 130 and 143 are the signals' own codes, and the run can be resumed."""
+    """What a command's end means; 130, 141 and 143 are the signals' own codes, and the run can be resumed."""
 
     ANSWERED = 0
     BUG = 1
@@ -33,6 +34,7 @@ class Exit(IntEnum):
     STORAGE = 10
     UNAVAILABLE = 11
     INTERRUPTED = 130
+    UNREAD = 141
     TERMINATED = 143
 
 
@@ -50,6 +52,7 @@ MEANING: dict[Exit, str] = {
     Exit.STORAGE: "the disk or the ledger refused; the run can be resumed",
     Exit.UNAVAILABLE: "the provider cannot be reached or refuses",
     Exit.INTERRUPTED: "Ctrl-C; the run can be resumed",
+    Exit.UNREAD: "who read the output has gone (a closed pipe); the run can be resumed",
     Exit.TERMINATED: "SIGTERM; the run can be resumed",
 }
 
@@ -61,6 +64,26 @@ STOP_REASONS: dict[str, Exit] = {
     "unclear_submit": Exit.UNCLEAR_SUBMIT,
     "unavailable": Exit.UNAVAILABLE,
 }
+
+
+# What a person can do about what the system refuses.
+_HINTS: dict[int, str] = {
+    errno.ENOSPC: "make room and run `nono resume`: the ledger is whole, nothing is lost",
+    errno.EDQUOT: "make room and run `nono resume`: the ledger is whole, nothing is lost",
+    errno.EACCES: "mend the permissions, or choose another workspace with NONO_HOME",
+    errno.EPERM: "mend the permissions, or choose another workspace with NONO_HOME",
+    errno.EROFS: "choose a workspace that can be written with NONO_HOME",
+    errno.ENOTDIR: "a file stands where a folder should be; NONO_HOME chooses another workspace",
+    errno.EEXIST: "a file stands where a folder should be; NONO_HOME chooses another workspace",
+}
+
+
+def hint_of(error: BaseException) -> str | None:
+    """What can be done about an error: its own word, or that for the system's error."""
+    if isinstance(error, OSError) and not isinstance(error, NonoError):
+        return _HINTS.get(error.errno or 0)
+    hint: str | None = getattr(error, "hint", None)
+    return hint
 
 
 def exit_code(error: BaseException) -> Exit:

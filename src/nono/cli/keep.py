@@ -7,38 +7,72 @@ from pathlib import Path
 
 import click
 
-from nono.cli.choices import confirm, env_file_option, json_option, read_env_file, yes_option
+from nono.cli.asking import BASE_URL, PROVIDER_OPTION, provider_options
+from nono.cli.choices import (
+    confirm,
+    env_file_option,
+    json_option,
+    named_run_argument,
+    read_env_file,
+    run_argument,
+    yes_option,
+)
+from nono.errors import SettingsError
 
 
 @click.command()
-@click.argument("run", required=False)
+@run_argument
 @click.option(
-    "-o", "--output", required=True, help="A .jsonl, .csv, .parquet or .arrow file; - writes JSONL to stdout."
+    "-o",
+    "--output",
+    default="-",
+    show_default=True,
+    help="A .jsonl, .csv, .tsv, .parquet or .arrow file (.gz after the first three packs it); - writes to stdout.",
 )
 @click.option(
-    "--format", "format_", type=click.Choice(["jsonl", "csv", "parquet", "arrow"]), help="If the name is silent."
+    "--format",
+    "format_",
+    type=click.Choice(["jsonl", "csv", "tsv", "parquet", "arrow"]),
+    help="Where the name does not tell; stdout is JSONL otherwise.",
 )
-def export(run: str | None, output: str, format_: str | None) -> None:
+@json_option
+def export(run: str | None, output: str, format_: str | None, as_json: bool) -> None:
     """Write a run's results, in input order. Texts that a spreadsheet would run as formulas are guarded in CSV.
 
     \b
     Example:
       nono export nightly-tags -o results.csv
+      nono export nightly-tags | head
     """
     from nono.runs.starting import open_run
 
     found = open_run(run)
+    if as_json and output == "-":
+        raise SettingsError("--json and the results would both go to stdout", hint="name a file: -o results.jsonl")
     written = found.export(output if output == "-" else Path(output), format=format_)
-    click.echo(f"{written:,} rows", err=True)
+    if as_json:
+        click.echo(json.dumps({"run": found.id, "rows": written, "output": output}))
+    else:
+        click.echo(f"{written:,} rows", err=True)
 
 
 @click.command()
 @click.option("--orphans", is_flag=True, help="List batches at the provider with a nono tag that no run here owns.")
 @click.option("-m", "--model", help="With --orphans: the provider to ask, as provider/model or provider.")
+@BASE_URL
+@PROVIDER_OPTION
 @yes_option
 @json_option
 @env_file_option
-def gc(orphans: bool, model: str | None, yes: bool, as_json: bool, env_file: str | None) -> None:
+def gc(
+    orphans: bool,
+    model: str | None,
+    base_url: str | None,
+    options: tuple[str, ...],
+    yes: bool,
+    as_json: bool,
+    env_file: str | None,
+) -> None:
     """Free disk space: requests and answer files of finished runs (results are kept), folders of no run.
 
     `nono run --reuse` finds no answers in what was deleted.
@@ -51,7 +85,7 @@ def gc(orphans: bool, model: str | None, yes: bool, as_json: bool, env_file: str
       nono gc --yes
       nono gc --orphans -m openai
     """
-    from nono.runs.collecting import cancel_orphans, collect, find_orphans
+    from nono.runs.collecting import account_at, cancel_orphans, collect, find_orphans
     from nono.runs.workspace import Workspace
 
     read_env_file(env_file)
@@ -61,20 +95,22 @@ def gc(orphans: bool, model: str | None, yes: bool, as_json: bool, env_file: str
         freed = collect(workspace)
         click.echo(json.dumps({"freed_bytes": freed}) if as_json else f"{freed:,} bytes freed")
         return
-    found = find_orphans(workspace, model or "openai")
+    there = account_at(model or "openai", base_url, provider_options(options))
+    found = find_orphans(workspace, there)
     if as_json:
         click.echo(json.dumps([{"batch": batch.id, "tag": batch.tag, "state": batch.native_state} for batch in found]))
     else:
         for batch in found:
             click.echo(f"{batch.id}\t{batch.tag}\t{batch.native_state}")
     if yes:
-        click.echo(f"{cancel_orphans(model or 'openai', found)} cancelled", err=True)
+        click.echo(f"{cancel_orphans(there, found)} cancelled", err=True)
 
 
 @click.command()
-@click.argument("run")
+@named_run_argument
 @yes_option
-def purge(run: str, yes: bool) -> None:
+@json_option
+def purge(run: str, yes: bool, as_json: bool) -> None:
     """Forget a run: its ledger entries, requests, answers and results. Batches at the provider are not touched.
 
     \b
@@ -88,4 +124,7 @@ def purge(run: str, yes: bool) -> None:
     found = workspace.find(run)
     confirm(f"forget run {found.id} ({found.name or 'unnamed'}) and delete its results?", yes=yes)
     purge_run(workspace, found.id)
-    click.echo(f"{found.id} is forgotten", err=True)
+    if as_json:
+        click.echo(json.dumps({"purged": found.id}))
+    else:
+        click.echo(f"{found.id} is forgotten", err=True)

@@ -1,14 +1,15 @@
-"""The live view of a run: rows, batches, oldest wait, deadline, money; plain lines where stderr is not a terminal."""
+"""The live view of a run: rows, batches, oldest wait, deadline, money, errors. In a pipe: plain lines."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from nono.runs.events import Event, Happened
+from nono.runs.ledger import CodeCount, RunState
 from nono.runs.status import RunStatus
 
 if TYPE_CHECKING:
@@ -35,12 +36,15 @@ TOLD = {
 }
 # Where there is no terminal, a line at most this often, and one whenever a batch changes its state.
 PLAIN_EVERY_S = 30.0
+MOST_CODES = 4
+# Less is told as less than this.
+SMALLEST_USD = 0.0001
 
 
 class LiveView:
     """Shows one status after the other on stderr; a context manager that leaves the last one standing."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, errors: Callable[[], Sequence[CodeCount]], *, quiet: bool = False) -> None:
         from rich.console import Console
         from rich.live import Live
 
@@ -50,8 +54,9 @@ class LiveView:
         self._live = Live(console=self._console, auto_refresh=False, transient=False) if self._fancy else None
         self._last_line_at = float("-inf")
         self._last_batches: dict[str, int] = {}
-        # Codes and counts by part: a part that is settled again replaces its own.
-        self._errors: dict[int, dict[str, int]] = {}
+        # Read again only when a part has been settled.
+        self._read_errors = errors
+        self._errors: Sequence[CodeCount] | None = None
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -67,27 +72,31 @@ class LiveView:
     def tell(self, event: Event) -> None:
         """Say what a person may want to act upon: trouble, a refusal, a wait for room."""
         if event.what is Happened.SETTLED:
-            self._errors[event.detail["part"]] = event.detail["errors"]
+            self._errors = None
         word = TOLD.get(event.what)
         if word is None or self._quiet:
             return
         detail = ", ".join(f"{name} {value}" for name, value in event.detail.items() if value is not None)
         self._console.print(f"{word}: {detail}", style="yellow", highlight=False, soft_wrap=True)
 
-    def _error_codes(self) -> Counter[str]:
-        return sum((Counter(codes) for codes in self._errors.values()), Counter())
-
     def show(self, status: RunStatus) -> None:
+        if self._quiet:
+            return
         if self._live is not None:
-            self._live.update(picture(status, self._error_codes()), refresh=True)
+            self._live.update(picture(status, self._known_errors()), refresh=True)
             return
         changed = status.batches != self._last_batches
-        if not self._quiet and (changed or time.monotonic() - self._last_line_at >= PLAIN_EVERY_S):
-            print(line(status), file=sys.stderr, flush=True)
+        if changed or time.monotonic() - self._last_line_at >= PLAIN_EVERY_S:
+            print(line(status, self._known_errors()), file=sys.stderr, flush=True)
             self._last_line_at, self._last_batches = time.monotonic(), status.batches
 
+    def _known_errors(self) -> Sequence[CodeCount]:
+        if self._errors is None:
+            self._errors = self._read_errors()
+        return self._errors
 
-def picture(status: RunStatus, errors: Counter[str]) -> RenderableType:
+
+def picture(status: RunStatus, counts: Sequence[CodeCount]) -> RenderableType:
     """The status as some lines with a bar."""
     from rich.text import Text
 
@@ -100,17 +109,21 @@ def picture(status: RunStatus, errors: Counter[str]) -> RenderableType:
     text.append(f"  {rows(status)}\n")
     text.append(f" batches {batches(status)}\n")
     text.append(f" {waits(status)}\n", style="dim")
-    if errors:
-        said = " · ".join(f"{code} {count:,}" for code, count in errors.most_common(4))
-        text.append(f" errors  {said}      nono errors {status.name or status.id}\n", style="red")
+    if counts:
+        text.append(f" errors  {errors(status, counts)}      nono errors {title}\n", style="red")
     if not status.over:
         text.append(" Ctrl-C leaves safely: batches go on at the provider.", style="dim")
     return text
 
 
-def line(status: RunStatus) -> str:
+def line(status: RunStatus, counts: Sequence[CodeCount] = ()) -> str:
     """The status as one line."""
-    return f"{status.name or status.id}: {rows(status)} | batches {batches(status)} | {money(status)}"
+    told = [rows(status), f"batches {batches(status)}", money(status)]
+    if status.oldest_batch_at is not None:
+        told.append(waits(status))
+    if counts:
+        told.append(f"errors {errors(status, counts)}")
+    return f"{status.name or status.id}: {' | '.join(told)}"
 
 
 def bar(status: RunStatus) -> str:
@@ -131,14 +144,41 @@ def batches(status: RunStatus) -> str:
     return " │ ".join(f"{count:,} {word}" for word, count in status.batches.items()) or "none"
 
 
+def errors(status: RunStatus, counts: Sequence[CodeCount]) -> str:
+    """The most frequent codes, and what will become of their rows while the run is under way."""
+    return " · ".join(f"{one.code} {one.count:,}{_fate(status, one)}" for one in counts[:MOST_CODES])
+
+
+def _fate(status: RunStatus, one: CodeCount) -> str:
+    if status.state is not RunState.RUNNING:
+        return ""
+    if not one.again:
+        return " (won't be sent again)"
+    return " (sent again)" if one.again == one.count else f" ({one.again:,} sent again)"
+
+
 def money(status: RunStatus) -> str:
+    """What is spent, of how much at most by the guess, what is under way, and the budget."""
     spent = status.cost_usd
-    cap = f" (cap ${status.max_cost_usd:.2f})" if status.max_cost_usd is not None else ""
-    if spent is None and not status.committed_usd:
+    cap = f" (cap {dollars(status.max_cost_usd)})" if status.max_cost_usd is not None else ""
+    if spent is None and status.estimated_usd is None:
         tokens = status.input_tokens + status.output_tokens
-        return (f"{tokens:,} tokens, price unknown" if tokens else "no cost known") + cap
-    sync = f" (${status.sync_cost_usd:.4f} of it without a batch)" if status.sync_cost_usd else ""
-    return f"${spent or 0:.4f} spent{sync}, ~${status.committed_usd:.4f} under way{cap}"
+        return (f"{tokens:,} tokens, price unknown" if tokens else "price unknown") + cap
+    told = f"{dollars(spent or 0.0)} spent"
+    if status.sync_cost_usd:
+        told += f" ({dollars(status.sync_cost_usd)} of it without a batch)"
+    if status.estimated_usd and not status.over:
+        told += f" of at most ~{dollars(status.estimated_usd)}"
+    if status.committed_usd:
+        told += f", ~{dollars(status.committed_usd)} under way"
+    return told + cap
+
+
+def dollars(usd: float) -> str:
+    """`$41.20`, `$0.0312`, and never `$0` for what costs something."""
+    if usd >= 1 or usd == 0:
+        return f"${usd:,.2f}"
+    return f"${usd:.4f}" if usd >= SMALLEST_USD else f"<${SMALLEST_USD}"
 
 
 def waits(status: RunStatus) -> str:
@@ -148,9 +188,19 @@ def waits(status: RunStatus) -> str:
         told.append(f"oldest running {duration((now - status.oldest_batch_at) / 1000)}")
     if status.first_deadline_at is not None:
         told.append(f"window ends in {duration((status.first_deadline_at - now) / 1000)}")
+    if status.last_result_at is not None and not status.over:
+        told.append(f"last result {duration((now - status.last_result_at) / 1000)} ago")
+    if status.end_from is not None and status.end_until is not None and status.end_until > now:
+        told.append(f"ends {clock_time(max(now, status.end_from), now)} to {clock_time(status.end_until, now)}")
     if status.reason:
         told.append(status.reason)
     return " · ".join(told) or str(status.state)
+
+
+def clock_time(at_ms: float, now_ms: float) -> str:
+    """`03:40` of today, `Tue 03:40` of another day, on this machine's clock."""
+    at, now = (time.localtime(ms / 1000) for ms in (at_ms, now_ms))
+    return time.strftime("%H:%M" if at[:3] == now[:3] else "%a %H:%M", at)
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,10 @@ from typing import Any
 
 import click
 
-from nono.cli.choices import json_option, quiet_option, run_argument
+from nono.cli.choices import json_option, named_run_argument, quiet_option, run_argument
+from nono.runs.ledger.states import RunState
+
+STATES = [state.value for state in RunState]
 
 
 def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
@@ -41,7 +44,7 @@ def _instant(at_ms: int | None) -> str:
 
 
 @click.command()
-@click.option("--state", help="Only runs in this state: running, stopped, finished, …")
+@click.option("--state", type=click.Choice(STATES), help="Only runs in this state.")
 @quiet_option
 @json_option
 def ls(state: str | None, quiet: bool, as_json: bool) -> None:
@@ -49,13 +52,13 @@ def ls(state: str | None, quiet: bool, as_json: bool) -> None:
 
     \b
     Example:
-      nono ls -q --state running | xargs -n1 nono watch
+      nono ls -q --state running | xargs nono watch
     """
     from nono.runs.status import read_status
     from nono.runs.workspace import Workspace
 
     workspace = Workspace()
-    found = [read_status(workspace.ledger, run.id) for run in workspace.ledger.runs() if state in (None, run.state)]
+    found = [read_status(workspace.ledger, run.id) for run in workspace.runs() if state in (None, run.state)]
     if quiet:
         for status in found:
             click.echo(status.id)
@@ -78,28 +81,30 @@ def status(run: str | None, as_json: bool) -> None:
     Example:
       nono status nightly-tags
     """
-    from nono.cli.live import batches, money, waits
-    from nono.cli.live import rows as row_counts
+    from nono.cli import live
     from nono.runs.status import read_status
     from nono.runs.workspace import Workspace
 
     # Without the engine and all that plans: whoever asks every second is answered at once.
     workspace = Workspace()
-    found = read_status(workspace.ledger, workspace.find(run).id)
+    run_id = workspace.find(run).id
+    found = read_status(workspace.ledger, run_id)
+    counts = workspace.ledger.error_counts(found.id) if found.failed else []
     if as_json:
-        click.echo(json.dumps(found.to_dict()))
+        click.echo(json.dumps(found.to_dict() | {"errors": {one.code: one.count for one in counts}}))
         return
-    click.echo(
-        f"{found.name or found.id}  {found.model}  {found.state}" + (f" ({found.reason})" if found.reason else "")
-    )
-    click.echo(f" rows    {row_counts(found)}")
-    click.echo(f" batches {batches(found)}")
-    click.echo(f" money   {money(found)}")
-    click.echo(f" {waits(found)}")
+    click.echo(f"{found.name or found.id}  {found.model}  {found.state}")
+    click.echo(f" rows    {live.rows(found)}")
+    click.echo(f" batches {live.batches(found)}")
+    click.echo(f" money   {live.money(found)}")
+    if counts:
+        click.echo(f" errors  {live.errors(found, counts)}")
+    if not found.over and (waits := live.waits(found)) != found.state:
+        click.echo(f" {waits}")
 
 
 @click.command()
-@click.argument("run")
+@named_run_argument
 @click.argument("row")
 @json_option
 def show(run: str, row: str, as_json: bool) -> None:
@@ -116,7 +121,8 @@ def show(run: str, row: str, as_json: bool) -> None:
         click.echo(json.dumps(found, default=str))
         return
     for name, value in found.items():
-        click.echo(f"{name}: {_plain(value)}")
+        text = value if isinstance(value, str) else "" if value is None else json.dumps(value, default=str)
+        click.echo(f"{name}: {text}")
 
 
 @click.command()
@@ -158,7 +164,7 @@ def cost(run: str | None, as_json: bool) -> None:
     from nono.runs.workspace import Workspace
 
     workspace = Workspace()
-    runs = [workspace.find(run)] if run else workspace.ledger.runs()
+    runs = [workspace.find(run)] if run else workspace.runs()
     rows: list[dict[str, Any]] = []
     for row in runs:
         found = read_status(workspace.ledger, row.id)

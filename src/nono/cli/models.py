@@ -67,7 +67,8 @@ def ls(as_json: bool) -> None:
 
 @command.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME…")
-def pull(names: tuple[str, ...]) -> None:
+@json_option
+def pull(names: tuple[str, ...], as_json: bool) -> None:
     """Fetch weights into the cache folder and verify them; what is there and whole is not fetched again.
 
     \b
@@ -79,13 +80,14 @@ def pull(names: tuple[str, ...]) -> None:
     for name in names:
         shelved = models.pull(name, tell=lambda sentence: click.echo(sentence, err=True))
         click.echo(f"{name}: {shelved.weights.bytes:,} bytes, verified, {shelved.weights.licence}", err=True)
-        click.echo(shelved.folder)
+        click.echo(json.dumps({"name": name, "folder": str(shelved.folder)}) if as_json else shelved.folder)
 
 
 @command.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", help="What to call it; without it, the file's name.")
-def add(path: Path, name: str | None) -> None:
+@json_option
+def add(path: Path, name: str | None, as_json: bool) -> None:
     """Give weights of your own a name: a .gguf file, or a folder with an ONNX model and its tokenizer.json.
 
     \b
@@ -96,4 +98,4 @@ def add(path: Path, name: str | None) -> None:
 
     shelved = models.add(path, name)
     click.echo(f"added as {shelved.weights.name} ({shelved.weights.kind})", err=True)
-    click.echo(shelved.folder)
+    click.echo(json.dumps({"name": shelved.weights.name, "folder": str(shelved.folder)}) if as_json else shelved.folder)

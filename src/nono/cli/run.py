@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 
 from nono.cli.asking import asking_options, finish_sync_options, reuse_options, words
 from nono.cli.choices import confirm, env_file_option, json_option, quiet_option, read_env_file, yes_option
+from nono.errors import SettingsError
 
 
 @click.command()
@@ -20,8 +22,14 @@ from nono.cli.choices import confirm, env_file_option, json_option, quiet_option
     "-o", "--output", help="Write the results here when the run is over: .jsonl, .csv, .parquet, .arrow, or -."
 )
 @click.option("--name", help="What to call the run.")
-@click.option("--max-cost", type=float, help="A budget in US dollars; the run stops before a batch would pass it.")
-@click.option("--max-attempts", type=int, default=3, show_default=True, help="How often a row is sent at most.")
+@click.option(
+    "--max-cost",
+    type=click.FloatRange(min=0),
+    help="A budget in US dollars; the run stops before a batch would pass it.",
+)
+@click.option(
+    "--max-attempts", type=click.IntRange(min=1), default=3, show_default=True, help="How often a row is sent at most."
+)
 @click.option(
     "--reask",
     type=click.IntRange(min=0),
@@ -29,7 +37,13 @@ from nono.cli.choices import confirm, env_file_option, json_option, quiet_option
     show_default=True,
     help="How often an answer that does not fit the schema is sent back with what is wrong with it.",
 )
-@click.option("--max-batches", type=int, default=50, show_default=True, help="Batches at the provider at a time.")
+@click.option(
+    "--max-batches",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Batches at the provider at a time.",
+)
 @click.option(
     "--provider-files",
     type=click.Choice(["delete", "keep"]),
@@ -66,6 +80,8 @@ def command(
     from nono.cli.steer import finish, follow
 
     read_env_file(env_file)
+    if as_json and output == "-":
+        raise SettingsError("--json and the results would both go to stdout", hint="name a file: -o results.jsonl")
     if output is not None:
         from nono.runs.results import check_target
 
@@ -84,11 +100,17 @@ def command(
     if quiet and detach:
         click.echo(run.id)
     if status.over:
+        if as_json:
+            click.echo(json.dumps(status.to_dict()))
         code = finish(status)
     else:
         estimate = run.estimated_usd
         if max_cost is None and estimate is not None and estimate > COSTLY_USD and not known:
-            confirm(f"this may cost about ${estimate:.2f}; go on?", yes=yes)
+            try:
+                confirm(f"this may cost up to about ${estimate:,.2f}; go on?", yes=yes)
+            except (click.Abort, SettingsError):
+                click.echo(f"nothing was sent; the same line goes on, `nono purge {run.id}` forgets it", err=True)
+                raise
         code = follow(run, quiet=quiet, as_json=as_json, until_submitted=detach)
     if output is not None and code in (Exit.ANSWERED, Exit.ROWS_WITHOUT_ANSWER):
         written = run.export(output if output == "-" else Path(output))

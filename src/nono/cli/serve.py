@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
+from nono.cli.choices import json_option
 from nono.errors import MissingExtra, SettingsError
 
 
@@ -35,6 +37,7 @@ from nono.errors import MissingExtra, SettingsError
     help="Misbehave by these rules (docs/server.md), and open /_nono/ to steer it; `[]` only opens it.",
 )
 @click.option("--speed", type=click.FloatRange(0), metavar="N", help="Let the server's time run N times as fast.")
+@json_option
 def command(
     host: str,
     port: int,
@@ -46,6 +49,7 @@ def command(
     hosts: tuple[str, ...],
     faults: str | None,
     speed: float | None,
+    as_json: bool,
 ) -> None:
     """Run the local batch server: OpenAI's and Gemini's Batch APIs on this machine, no key, no bill.
 
@@ -81,9 +85,12 @@ def command(
     )
 
     def tell(url: str) -> None:
-        click.echo(f"nono serves OpenAI at {url}/v1 and Gemini at {url}/gemini")
         # The key itself is never printed: whoever set it knows it.
         shown = environment(url, "local" if key is None else "<the key of this server>")
+        if as_json:
+            click.echo(json.dumps(shown | {"url": url}))
+        else:
+            click.echo(f"nono serves OpenAI at {url}/v1 and Gemini at {url}/gemini")
         for name, value in shown.items():
             click.echo(f"export {name}={value}" if " " not in value else f"export {name}='{value}'", err=True)
         if warning := check_exposure(settings):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,15 @@ from nono.cli.choices import (
     confirm,
     env_file_option,
     json_option,
+    named_run_argument,
     quiet_option,
     read_env_file,
     run_argument,
+    runs_called,
     yes_option,
 )
 from nono.cli.exits import STOP_REASONS, Exit
+from nono.errors import SettingsError
 
 if TYPE_CHECKING:
     from nono.runs.run import Run
@@ -80,7 +84,8 @@ def follow(run: Run, *, quiet: bool = False, as_json: bool = False, **options: A
 
     from nono.cli.live import LiveView
 
-    with LiveView(quiet=quiet or as_json) as view, _terminate_politely(run) as signals:
+    errors = partial(run.ledger.error_counts, run.id)
+    with LiveView(errors, quiet=quiet or as_json) as view, _terminate_politely(run) as signals:
         run.subscribe(view.tell)
         status = run.wait(view.show, **options)
     if as_json:
@@ -104,31 +109,42 @@ def opened(name: str | None, env_file: str | None = None) -> Run:
 
 
 @click.command()
-@run_argument
-@click.option("--webhook", type=int, metavar="PORT", help="Also listen for webhooks here (loopback) and poll at once.")
+@click.argument("runs", nargs=-1, metavar="[RUN]...", shell_complete=runs_called)
+@click.option(
+    "--webhook",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Also listen for webhooks here (loopback; 0 takes any free port) and look at once.",
+)
 @quiet_option
 @json_option
 @env_file_option
-def watch(run: str | None, webhook: int | None, quiet: bool, as_json: bool, env_file: str | None) -> None:
-    """Work on a run and show it live; without RUN, on the newest that is not over.
+def watch(runs: tuple[str, ...], webhook: int | None, quiet: bool, as_json: bool, env_file: str | None) -> None:
+    """Work on a run and show it live; without RUN, on the newest that is not over; of several, on one after the other.
 
     \b
     Example:
       nono watch
     """
-    found = opened(run, env_file)
-    if webhook is None:
-        sys.exit(follow(found, quiet=quiet, as_json=as_json))
-    from nono.runs.listening import listen
+    code = 0
+    for name in runs or (None,):
+        found = opened(name, env_file)
+        with ExitStack() as held:
+            if webhook is not None:
+                from nono.runs.listening import listen
 
-    with listen(found, webhook) as port:
-        click.echo(f"listening for webhooks on http://127.0.0.1:{port}/", err=True)
-        sys.exit(follow(found, quiet=quiet, as_json=as_json))
+                port = held.enter_context(listen(found, webhook))
+                click.echo(f"listening for webhooks on http://127.0.0.1:{port}/", err=True)
+            ended = follow(found, quiet=quiet, as_json=as_json)
+        code = code or ended
+        if ended in (Exit.INTERRUPTED, Exit.TERMINATED):
+            break
+    sys.exit(code)
 
 
 @click.command()
 @run_argument
-@click.option("--max-cost", type=float, help="A new budget in US dollars.")
+@click.option("--max-cost", type=click.FloatRange(min=0), help="A new budget in US dollars.")
 @quiet_option
 @json_option
 @env_file_option
@@ -169,7 +185,7 @@ def retry(run: str | None, which: str | None, quiet: bool, as_json: bool, env_fi
 
 
 @click.command()
-@click.argument("run")
+@named_run_argument
 @yes_option
 @json_option
 @env_file_option
@@ -194,25 +210,42 @@ def cancel(run: str, yes: bool, as_json: bool, env_file: str | None) -> None:
 
 
 @click.command()
-@click.argument("run")
+@named_run_argument
 @click.argument("tag", required=False)
 @click.option("--adopt", metavar="BATCH", help="The batch exists at the provider: this is its id.")
 @click.option("--resubmit", is_flag=True, help="There is no such batch: send the shard again.")
 @click.option("--drop", is_flag=True, help="Give the shard's rows up.")
+@json_option
 @env_file_option
-def resolve(run: str, tag: str | None, adopt: str | None, resubmit: bool, drop: bool, env_file: str | None) -> None:
+def resolve(
+    run: str, tag: str | None, adopt: str | None, resubmit: bool, drop: bool, as_json: bool, env_file: str | None
+) -> None:
     """Decide about a create whose fate is unknown. Without TAG, list them.
 
     \b
     Example:
+      nono resolve nightly-tags
       nono resolve nightly-tags nono-k3v9x2m1qa-12-1-0 --adopt batch_68f0
     """
+    import json
+
     found = opened(run, env_file)
     if tag is None:
-        for attempt in found.unclear():
-            click.echo(f"{attempt.tag}\tfile {attempt.file_id}\t{attempt.error_message or ''}")
+        if adopt is not None or resubmit or drop:
+            raise SettingsError("which create is meant?", hint=f"`nono resolve {run}` lists the tags that wait")
+        waiting = found.unclear()
+        if as_json:
+            rows = [{"tag": one.tag, "file": one.file_id, "why": one.error_message} for one in waiting]
+            click.echo(json.dumps(rows))
+            return
+        for one in waiting:
+            click.echo(f"{one.tag}\tfile {one.file_id}\t{one.error_message or ''}")
+        if not waiting:
+            click.echo("nothing waits for a decision", err=True)
         return
     found.resolve(tag, adopt=adopt, resubmit=resubmit, drop=drop)
+    if as_json:
+        click.echo(json.dumps(found.status.to_dict()))
     click.echo(f"next: nono resume {found.id}", err=True)
 
 

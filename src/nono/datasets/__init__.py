@@ -101,6 +101,9 @@ def open_source(source: Any, *, format: str | None = None, copy_into: Path | Non
     folder = CopyFolder(copy_into)
     if hasattr(source, "__arrow_c_stream__"):
         return ArrowSource(copy_arrow(source, folder.path / "source.arrow"), name, keep=folder)
+    if hasattr(source, "iloc") and hasattr(source, "columns"):
+        # A pandas frame before 2.2 has no Arrow stream, and as an iterable it would be the names of its columns.
+        raise InputError(f"this {type(source).__name__} gives no Arrow stream", hint="pip install 'pandas>=2.2'")
     if hasattr(source, "read"):
         return _from_stream(source, str(getattr(source, "name", name)), format, copy_into)
     if isinstance(source, Iterable):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nono.errors import KeyRefused, NonoError, NotSent, OutOfQuota
+from nono.errors import InputError, KeyRefused, NonoError, NotSent, OutOfQuota
 from nono.exchange import Flow, Send, drive
 from nono.model import RemoteBatch
 from nono.providers import Provider, Task
@@ -85,6 +85,15 @@ class Settings:
     patience: int = 60
     # Rows to try again wait this long for others, so that they share a batch, unless nothing else is at work.
     linger_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_batches", "max_attempts"):
+            count = getattr(self, name)
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise InputError(f"{name} is {count!r}", hint="a whole number from 1")
+        # Written so that "not a number" is refused, too: no sum would ever pass it.
+        if self.max_cost_usd is not None and not self.max_cost_usd >= 0:
+            raise InputError(f"max_cost is {self.max_cost_usd!r}", hint="a budget in US dollars, from 0")
 
 
 @dataclass(slots=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from nono.errors import InputError
-from nono.exchange import drive
+from nono.exchange import Account, drive
 from nono.model import RemoteBatch
-from nono.providers import provider_named
+from nono.providers import Provider, provider_named
 from nono.retry import retrying
 from nono.runs.clock import SystemClock
 from nono.runs.ledger import RunState
@@ -29,7 +31,7 @@ def collect(workspace: Workspace) -> int:
     Runs with rows that could be tried again keep everything. Returns the bytes that were freed.
     """
     freed = 0
-    known = {run.id: run for run in workspace.ledger.runs()}
+    known = {run.id: run for run in workspace.runs()}
     root = workspace.home / "runs"
     for folder in root.iterdir() if root.is_dir() else ():
         run = known.get(folder.name)
@@ -62,12 +64,25 @@ def purge(workspace: Workspace, run_id: str) -> None:
     folder.remove()
 
 
-def find_orphans(workspace: Workspace, model: str) -> list[RemoteBatch]:
-    """Batches of the account that carry a nono tag which no run of this workspace knows. `model` names the provider."""
+@dataclass(frozen=True, slots=True)
+class There:
+    """A provider and an account of it, where orphans are looked for."""
+
+    provider: Provider
+    account: Account
+
+
+def account_at(model: str, base_url: str | None = None, options: Mapping[str, str] | None = None) -> There:
+    """Where a run with this `provider/model` (or the provider alone) would send its batches. Raises MissingKey."""
+    provider = provider_named(model.partition("/")[0]).at(base_url, options)
+    return There(provider, provider.account(base_url=base_url))
+
+
+def find_orphans(workspace: Workspace, there: There) -> list[RemoteBatch]:
+    """Batches of the account that carry a nono tag which no run of this workspace knows."""
     from nono.transport import Sender
 
-    provider = provider_named(model.partition("/")[0]).at()
-    sender = Sender(provider.account())
+    provider, sender = there.provider, Sender(there.account)
     known = workspace.ledger.tags()
     found: list[RemoteBatch] = []
     cursor: str | None = None
@@ -81,12 +96,11 @@ def find_orphans(workspace: Workspace, model: str) -> list[RemoteBatch]:
         sender.close()
 
 
-def cancel_orphans(model: str, batches: list[RemoteBatch]) -> int:
+def cancel_orphans(there: There, batches: list[RemoteBatch]) -> int:
     """Cancel those that are still at work; returns how many."""
     from nono.transport import Sender
 
-    provider = provider_named(model.partition("/")[0]).at()
-    sender = Sender(provider.account())
+    provider, sender = there.provider, Sender(there.account)
     at_work = [batch for batch in batches if not batch.phase.ended]
     try:
         for batch in at_work:

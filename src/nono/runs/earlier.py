@@ -162,7 +162,7 @@ def earlier_answers(
     `names` are the runs that count, if not all of them do. Raises InputError for one that does not exist or asked
     something else.
     """
-    runs = [workspace.find(name) for name in names] if names else workspace.ledger.runs()
+    runs = [workspace.find(name) for name in names] if names else workspace.runs()
     earlier, emptied = EarlierAnswers(provider, spec.task), 0
     try:
         for run in runs:

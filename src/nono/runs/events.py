@@ -35,7 +35,7 @@ class Happened(StrEnum):
     ENDED = "ended"  # native_state
     FETCHED = "fetched"  # files, bytes
     ANSWERS_GONE = "answers_gone"  # error
-    SETTLED = "settled"  # part, counters, errors by code
+    SETTLED = "settled"  # part, counters, errors by code, and how many of each are sent again
     ODD_ANSWERS = "odd_answers"  # part, duplicates, unknown, corrupt
     RETRY_PLANNED = "retry_planned"  # requests, shards; sync and at_most_usd, where it goes without a batch
     STRAGGLERS = "stragglers"  # requests, at_most_usd

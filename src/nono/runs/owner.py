@@ -43,7 +43,7 @@ class Ownership:
             self._file.close()
             raise RunOwned(
                 f"run {run.id} is owned by {run.owner or 'another process'}",
-                hint="wait for it, or stop that process; `nono watch` shows what it does",
+                hint="wait for it, or stop that process; `nono status` tells how the run stands",
             ) from error
         try:
             host = socket.gethostname()

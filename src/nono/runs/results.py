@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -97,15 +97,28 @@ class Results:
         """
         write, packed = _format(str(target), format)
         if str(target) == "-":
-            return write(self, sys.stdout.buffer)
-        path = Path(target)
-        if not path.parent.is_dir():
-            raise InputError(f"{path}: there is no folder {path.parent}", hint="make it first")
-        with whole_file(path) as file:
+            count = write(self, sys.stdout.buffer)
+            sys.stdout.buffer.flush()  # here, where a reader that has gone is an error like any other
+            return count
+        with _opened(_checked(Path(target))) as file:
             if not packed:
                 return write(self, file)
             with gzip.open(file, "wb") as packing:
                 return write(self, cast(BinaryIO, packing))
+
+
+def _checked(path: Path) -> Path:
+    """The file that a path means; a link is followed. Raises InputError where no file can be."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}", hint="make it first")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder", hint="name a file in it")
+    return path.resolve()
+
+
+def _opened(path: Path) -> AbstractContextManager[BinaryIO]:
+    """A file that appears whole; a pipe or a device as it is: nothing may take its place."""
+    return path.open("wb") if path.exists() and not path.is_file() else whole_file(path)
 
 
 def _write_jsonl(results: Results, file: BinaryIO) -> int:
@@ -174,8 +187,8 @@ def _format(name: str, format: str | None) -> tuple[Callable[[Results, BinaryIO]
 def check_target(target: str | Path, *, format: str | None = None) -> None:
     """Raise what `Results.export` would raise about the name of its target: to be told before a run, not after it."""
     _format(str(target), format)
-    if str(target) != "-" and not Path(target).parent.is_dir():
-        raise InputError(f"{target}: there is no folder {Path(target).parent}", hint="make it first")
+    if str(target) != "-":
+        _checked(Path(target))
 
 
 # --- the parts ---

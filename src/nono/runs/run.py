@@ -134,10 +134,15 @@ class Run:
         return group_errors(self.results(), examples)
 
     def row_result(self, row: str) -> dict[str, Any]:
-        """One settled row by its custom_id, or by its number from 0. Raises InputError if there is none."""
+        """One settled row by its custom_id, or else by its number from 0. Raises InputError if there is none."""
+        numbered = None
         for number, found in enumerate(self.results()):
-            if found["custom_id"] == row or str(number) == row:
+            if found["custom_id"] == row:
                 return found
+            if str(number) == row:
+                numbered = found
+        if numbered is not None:
+            return numbered
         raise InputError(f"run {self.id} has no settled row {row!r}", hint="a custom_id, or a row number from 0")
 
     def cost(self) -> RunCost:
@@ -150,8 +155,7 @@ class Run:
     @property
     def estimated_usd(self) -> float | None:
         """The high guess that the budget is held against, or None where no price is known."""
-        costs = [shard.cost_usd for shard in self.ledger.shards(self.id) if shard.round == 1]
-        return None if any(usd is None for usd in costs) else sum(usd for usd in costs if usd is not None)
+        return self.ledger.estimated_cost_usd(self.id)
 
     # --- working ---
 

@@ -24,6 +24,7 @@ from nono.runs.folder import RunFolder
 from nono.runs.ledger import RunRow
 from nono.runs.plan import ROWS_PER_PART, Plan
 from nono.runs.plan import plan as cut
+from nono.runs.render import read_template
 from nono.runs.run import Run
 from nono.runs.spec import RunSpec, json_schema, provider_and_model, save_plan
 from nono.runs.workspace import Workspace, new_run_id
@@ -108,7 +109,8 @@ def make_spec(
     spec = RunSpec(
         provider=provider.name,
         task=asked,
-        prompt=prompt,
+        # The template itself: a file may say something else tomorrow, and that is other work then.
+        prompt=read_template(prompt) if prompt is not None else None,
         id_column=id,
         images=(images,) if isinstance(images, str) else tuple(images),
         base_url=base_url,
@@ -167,12 +169,12 @@ def run(
     """Plan a run over a data set; `wait` on it sends it and brings the answers.
 
     `source`: a path (CSV, TSV, JSONL, JSON, Parquet, Arrow; `.gz`, `.zst`), `-`, a data frame, or an iterable of dicts,
-    texts or `Request`s. `prompt`: a Jinja2 template over the columns. `model`: `provider/model`. Further words:
-    `system`, `schema` (pydantic model or JSON Schema), `id` (the column with ids), `images` (columns with pictures),
-    `task` (`chat`, `embedding`, `moderation`, `raw`), `endpoint`, `temperature`, `max_tokens`, `top_p`, `stop`, `seed`,
-    `parameters`, `extra_body`, `base_url`, `options` (the provider's own: a project, a bucket, a window), `dedupe`,
-    `check` (False: requests and schema are not held against what is known of the provider's), `settings`. `Request`s
-    are sent as they are, to their endpoint.
+    texts or `Request`s. `prompt`: a Jinja2 template over the columns, or a file with one (`prompt.j2`, `@prompt.txt`).
+    `model`: `provider/model`. Further words: `system`, `schema` (pydantic model or JSON Schema), `id` (the column with
+    ids), `images` (columns with pictures), `task` (`chat`, `embedding`, `moderation`, `raw`), `endpoint`,
+    `temperature`, `max_tokens`, `top_p`, `stop`, `seed`, `parameters`, `extra_body`, `base_url`, `options` (the
+    provider's own: a project, a bucket, a window), `dedupe`, `check` (False: requests and schema are not held against
+    what is known of the provider's), `settings`. `Request`s are sent as they are, to their endpoint.
 
     The same words over the same data find the same run again, finished or not, unless `new` is set: what was answered
     is not sent again; budget, attempts and the like are those of the last call. `max_cost` is a budget in US dollars.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nono.runs.ledger import AttemptState, Ledger, RunState, Totals
+from nono.runs.ledger import AttemptState, Ledger, Pace, RunState, Totals
 
 # The states of attempts in a person's words, in the order of their life.
 WORDS: dict[str, frozenset[AttemptState]] = {
@@ -25,7 +25,8 @@ WORDS: dict[str, frozenset[AttemptState]] = {
 class RunStatus:
     """One moment of a run. Rows: `succeeded` and `failed` have their outcome, `left` have not; `running_done` are
     answered at the provider and not fetched yet; `reused` have an answer of an earlier run. `batches` counts attempts
-    in words; `sync_requests` went without a batch, and cost `sync_cost_usd` of `cost_usd`. Instants are ms since 1970.
+    in words; `sync_requests` went without a batch, and cost `sync_cost_usd` of `cost_usd`; `estimated_usd` is the high
+    guess for the whole. Instants are ms since 1970; `end_from` and `end_until` are a guess (see `expected_end`).
     """
 
     id: str
@@ -43,10 +44,14 @@ class RunStatus:
     batches: dict[str, int]
     oldest_batch_at: int | None
     first_deadline_at: int | None
+    last_result_at: int | None
+    end_from: int | None
+    end_until: int | None
     input_tokens: int
     output_tokens: int
     cost_usd: float | None
     committed_usd: float
+    estimated_usd: float | None
     sync_requests: int
     sync_cost_usd: float | None
     max_cost_usd: float | None
@@ -69,6 +74,8 @@ def read_status(ledger: Ledger, run_id: str) -> RunStatus:
     progress = ledger.progress(run_id)
     counts = {count.state: count.attempts for count in ledger.state_counts(run_id)}
     batches = {word: sum(counts.get(state, 0) for state in states) for word, states in WORDS.items()}
+    pace = ledger.pace(run_id)
+    end_from, end_until = expected_end(pace, progress.batches, batches["waiting"])
     failed = totals.errored + totals.expired + totals.cancelled + totals.missing
     return RunStatus(
         id=run.id,
@@ -86,13 +93,33 @@ def read_status(ledger: Ledger, run_id: str) -> RunStatus:
         batches={word: count for word, count in batches.items() if count},
         oldest_batch_at=progress.oldest_created_at,
         first_deadline_at=progress.first_expires_at,
+        last_result_at=pace.last_ended_at,
+        end_from=end_from,
+        end_until=end_until,
         input_tokens=totals.input_tokens,
         output_tokens=totals.output_tokens,
         cost_usd=totals.cost_usd,
         committed_usd=ledger.committed_cost_usd(run_id),
+        estimated_usd=ledger.estimated_cost_usd(run_id),
         sync_requests=ledger.sync_requests(run_id),
         sync_cost_usd=totals.sync_cost_usd,
         max_cost_usd=run.max_cost_usd,
         created_at=run.created_at,
         ended_at=run.ended_at,
     )
+
+
+def expected_end(pace: Pace, running: int, waiting: int) -> tuple[int, int] | tuple[None, None]:
+    """From when until when the run may end, in ms since 1970; nothing as long as no batch has ended.
+
+    As if the batches at work took as long as the shortest and as the longest that have ended, and those that wait
+    followed them, as many at a time. Where none waits, nothing goes on past the provider's deadline.
+    """
+    if pace.shortest_ms is None or pace.longest_ms is None or pace.newest_created_at is None:
+        return None, None
+    turns = 1 + -(-waiting // running)
+    first = pace.newest_created_at + turns * pace.shortest_ms
+    last = pace.newest_created_at + turns * pace.longest_ms
+    if not waiting and pace.last_expires_at is not None:
+        last = min(last, pace.last_expires_at)
+    return min(first, last), last

@@ -24,12 +24,14 @@ RANK = {
 
 
 class ErrorCount(msgspec.Struct, frozen=True):
-    """How often an error occurred in a part, with one message and the row (from the data set's first) that had it."""
+    """How often an error occurred in a part, with one message and the row (from the data set's first) that had it;
+    `again` of these rows may get an answer yet."""
 
     code: str
     count: int
     message: str
     row: int
+    again: int = 0
 
 
 class PartSummary(msgspec.Struct, frozen=True):
@@ -116,10 +118,11 @@ class Tally:
         self._outcomes[settled.outcome] += 1
         error = settled.error
         if error is not None:
-            self._count(error, row)
             given_up = self._max_attempts is not None and settled.attempts >= self._max_attempts
             last = settled.last or error
-            if (last.retryable or settled.reask) and not settled.pending and not given_up:
+            again = (last.retryable or settled.reask) and not settled.pending and not given_up
+            self._count(error, row, again=again)
+            if again:
                 self._retryable.append(self._part.first_row + row)
                 if settled.reask:
                     self._reasked.append(self._part.first_row + row)
@@ -150,11 +153,11 @@ class Tally:
         if error is not None:
             self._count(error, row)
 
-    def _count(self, error: RequestError, row: int) -> None:
+    def _count(self, error: RequestError, row: int, *, again: bool = False) -> None:
         known = self._errors.get(error.code)
         if known is None:
             known = ErrorCount(error.code, 0, error.message, self._part.first_row + row)
-        self._errors[error.code] = msgspec.structs.replace(known, count=known.count + 1)
+        self._errors[error.code] = msgspec.structs.replace(known, count=known.count + 1, again=known.again + again)
 
     def summary(self, path: Path) -> PartSummary:
         return PartSummary(

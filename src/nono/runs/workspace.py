@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from functools import cached_property
 from pathlib import Path
 
 from nono.errors import InputError
@@ -13,15 +14,24 @@ from nono.runs.ledger import Ledger, RunRow, RunState
 # Lower-case letters and digits that cannot be mistaken for one another when read aloud.
 _ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 _ID_LENGTH = 10
+LEDGER = "ledger.db"
 
 
 class Workspace:
-    """One opened workspace folder (`NONO_HOME`, default `.nono`)."""
+    """A workspace folder (`NONO_HOME`, default `.nono`); who only looks for runs makes none."""
 
     def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
         self.home: Path = workspace(home)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger, opened, with the folder around it: made where there is none."""
         private_folder(self.home)
-        self.ledger = Ledger(self.home / "ledger.db")
+        return Ledger(self.home / LEDGER)
+
+    def runs(self) -> list[RunRow]:
+        """All runs, newest first."""
+        return self.ledger.runs() if (self.home / LEDGER).exists() else []
 
     def folder(self, run_id: str) -> RunFolder:
         return run_folder(self.home, run_id)
@@ -29,16 +39,17 @@ class Workspace:
     def find(self, name: str | None = None) -> RunRow:
         """A run by its name, its id or its beginning; without one, the newest that is not over, or the newest.
 
-        Raises InputError if there is none, or if the name fits several runs that are not over.
+        Of several runs with one name it is the newest. Raises InputError if there is none, or if ids of several begin
+        so.
         """
+        runs = self.runs()
         if name is None:
-            runs = self.ledger.runs()
             if not runs:
                 raise InputError(
                     f"no runs in {self.home}", hint="`nono run` makes one; NONO_HOME chooses the workspace"
                 )
             return next((run for run in runs if run.state not in (RunState.FINISHED, RunState.CANCELLED)), runs[0])
-        found = self.ledger.runs_named(name)
+        found = self.ledger.runs_named(name) if runs else []
         exact = [run for run in found if name in (run.id, run.name)]
         chosen = exact or found
         if not chosen:
@@ -48,7 +59,8 @@ class Workspace:
         return chosen[0]
 
     def close(self) -> None:
-        self.ledger.close()
+        if "ledger" in self.__dict__:
+            self.ledger.close()
 
 
 def new_run_id() -> str:

@@ -24,7 +24,9 @@ from nono.errors import NonoError
 from nono.runs.ledger import states
 from nono.runs.ledger.rows import (
     AttemptRow,
+    CodeCount,
     EventRow,
+    Pace,
     PartRow,
     Progress,
     RunRow,
@@ -212,6 +214,18 @@ class Ledger:
 
     def progress(self, run_id: str) -> Progress:
         return self._rows(Progress, "in_flight_progress", run_id=run_id)[0]
+
+    def pace(self, run_id: str) -> Pace:
+        return self._rows(Pace, "pace", run_id=run_id)[0]
+
+    def estimated_cost_usd(self, run_id: str) -> float | None:
+        """The high guess for the whole run; None where no price is known."""
+        usd: float | None = self._value("estimated_cost", run_id=run_id)
+        return usd
+
+    def error_counts(self, run_id: str) -> list[CodeCount]:
+        """How many rows of the settled parts have each error code, the most frequent first."""
+        return self._rows(CodeCount, "error_counts", run_id=run_id)
 
     def committed_cost_usd(self, run_id: str) -> float:
         return float(self._value("committed_cost", run_id=run_id))
@@ -439,10 +453,12 @@ def _split(script: str) -> Iterator[str]:
 __all__ = [
     "AttemptRow",
     "AttemptState",
+    "CodeCount",
     "EventRow",
     "Ledger",
     "LedgerError",
     "NewerLedger",
+    "Pace",
     "PartRow",
     "Progress",
     "RunRow",

@@ -174,6 +174,29 @@ FROM attempts a JOIN shards s ON s.id = a.shard_id WHERE a.run_id = :run_id AND 
 SELECT COALESCE(SUM(s.requests), 0) FROM attempts a JOIN shards s ON s.id = a.shard_id
 WHERE a.run_id = :run_id AND a.state IN ({sync_states});
 
+-- name: pace
+-- How long the batches of a run took that have ended, and until when those at work may go on.
+SELECT MAX(ended_at) AS last_ended_at, MIN(ended_at - created_at) AS shortest_ms, MAX(ended_at - created_at) AS longest_ms,
+    MAX(created_at) FILTER (WHERE state = 'created') AS newest_created_at,
+    MAX(expires_at) FILTER (WHERE state = 'created') AS last_expires_at
+FROM attempts WHERE run_id = :run_id AND batch_id IS NOT NULL;
+
+-- name: estimated_cost
+-- The high guess for all of the run's first requests; NULL where one has no price. Halves stand for what was split.
+SELECT CASE WHEN COUNT(*) = COUNT(s.cost_usd) THEN COALESCE(SUM(s.cost_usd), 0.0) END FROM shards s
+WHERE s.run_id = :run_id AND s.round = 1
+    AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.shard_id = s.id AND a.state = 'split');
+
+-- name: error_counts
+-- How often each error stands in the settled parts, and how many of these rows are sent again, by what was said when
+-- each part was settled last.
+SELECT error.key AS code, SUM(error.value) AS count,
+    COALESCE(SUM((SELECT value FROM json_each(e.detail, '$.again') again WHERE again.key = error.key)), 0) AS again
+FROM events e, json_each(e.detail, '$.errors') error
+WHERE e.id IN (
+    SELECT MAX(id) FROM events WHERE run_id = :run_id AND name = 'settled' GROUP BY json_extract(detail, '$.part'))
+GROUP BY error.key ORDER BY count DESC, code;
+
 -- name: committed_cost
 -- Estimates of everything that may have been billed and is not yet in a settled part's actual cost: what is under way,
 -- and what is answered while another half of its part is not.

@@ -122,6 +122,26 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How long batches took from their creation to their end, and the last instants of those at work."""
+
+    last_ended_at: int | None
+    shortest_ms: int | None
+    longest_ms: int | None
+    newest_created_at: int | None
+    last_expires_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CodeCount:
+    """How many settled rows have an error, and how many of them are sent again."""
+
+    code: str
+    count: int
+    again: int
+
+
+@dataclass(frozen=True, slots=True)
 class StateCount:
     state: AttemptState
     attempts: int

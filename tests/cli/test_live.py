@@ -1,0 +1,105 @@
+"""What the live view says of a run, moment by moment."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from nono.cli import live
+from nono.runs.ledger import CodeCount, Pace, RunState
+from nono.runs.status import RunStatus, expected_end
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+UNDER_WAY = RunStatus(
+    id="k3v9x2m1qa",
+    name="nightly",
+    model="openai/gpt-4o-mini",
+    state=RunState.RUNNING,
+    reason=None,
+    owner=None,
+    rows=1_000,
+    succeeded=500,
+    failed=20,
+    left=480,
+    running_done=0,
+    reused=0,
+    batches={"running": 2, "done": 3},
+    oldest_batch_at=None,
+    first_deadline_at=None,
+    last_result_at=None,
+    end_from=None,
+    end_until=None,
+    input_tokens=10,
+    output_tokens=20,
+    cost_usd=41.2,
+    committed_usd=0.0,
+    estimated_usd=96.0,
+    sync_requests=0,
+    sync_cost_usd=None,
+    max_cost_usd=120.0,
+    created_at=0,
+    ended_at=None,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "$41.20 spent of at most ~$96.00 (cap $120.00)"),
+        ({"committed_usd": 2.5}, "$41.20 spent of at most ~$96.00, ~$2.50 under way (cap $120.00)"),
+        ({"state": RunState.FINISHED, "max_cost_usd": None}, "$41.20 spent"),
+        ({"cost_usd": 0.00001, "estimated_usd": 0.0312, "max_cost_usd": None}, "<$0.0001 spent of at most ~$0.0312"),
+        ({"cost_usd": None, "estimated_usd": None, "max_cost_usd": None}, "30 tokens, price unknown"),
+        ({"sync_cost_usd": 1.0, "max_cost_usd": None}, "$41.20 spent ($1.00 of it without a batch) of at most ~$96.00"),
+    ],
+)
+def test_money_is_what_is_spent_of_what_is_expected(changes: dict[str, Any], said: str) -> None:
+    assert live.money(replace(UNDER_WAY, **changes)) == said
+
+
+def test_a_line_without_a_terminal_tells_counts_the_oldest_wait_money_and_errors() -> None:
+    now = int(time.time() * 1000)
+    status = replace(UNDER_WAY, oldest_batch_at=now - 9 * HOUR, first_deadline_at=now + 15 * HOUR + MINUTE)
+    said = live.line(status, [CodeCount("rate_limit", 9, 9), CodeCount("too_long", 4, 0), CodeCount("odd", 7, 2)])
+    assert said == (
+        "nightly: 500 ok  20 failed  480 left  52.0% | batches 2 running │ 3 done | "
+        "$41.20 spent of at most ~$96.00 (cap $120.00) | oldest running 9h00m · window ends in 15h00m | "
+        "errors rate_limit 9 (sent again) · too_long 4 (won't be sent again) · odd 7 (2 sent again)"
+    )
+
+
+def test_errors_of_a_run_that_is_over_promise_nothing() -> None:
+    assert live.errors(replace(UNDER_WAY, state=RunState.FINISHED), [CodeCount("rate_limit", 9, 9)]) == "rate_limit 9"
+
+
+def test_the_end_is_a_range_from_the_batches_that_have_ended() -> None:
+    now = int(time.time() * 1000)
+    said = live.waits(replace(UNDER_WAY, last_result_at=now - 2 * MINUTE, end_from=now - HOUR, end_until=now + MINUTE))
+    begin, _, rest = said.partition(" · ")
+    assert begin == "last result 2m00s ago"
+    assert rest.startswith("ends ") and " to " in rest
+
+
+@pytest.mark.parametrize(
+    ("pace", "running", "waiting", "end"),
+    [
+        # Nothing has ended yet: nothing is known.
+        (Pace(None, None, None, 5 * HOUR, 30 * HOUR), 2, 0, (None, None)),
+        # Those at work take as long as the shortest, or the longest, that has ended.
+        (Pace(0, 1 * HOUR, 3 * HOUR, 5 * HOUR, 30 * HOUR), 2, 0, (6 * HOUR, 8 * HOUR)),
+        # The provider's deadline ends them all.
+        (Pace(0, 1 * HOUR, 30 * HOUR, 5 * HOUR, 29 * HOUR), 2, 0, (6 * HOUR, 29 * HOUR)),
+        # Three that wait take two further turns of two.
+        (Pace(0, 1 * HOUR, 3 * HOUR, 5 * HOUR, 30 * HOUR), 2, 3, (8 * HOUR, 14 * HOUR)),
+        # Nothing is at work.
+        (Pace(0, 1 * HOUR, 3 * HOUR, None, None), 0, 3, (None, None)),
+    ],
+)
+def test_batches_that_wait_follow_those_at_work(
+    pace: Pace, running: int, waiting: int, end: tuple[int | None, int | None]
+) -> None:
+    assert expected_end(pace, running, waiting) == end
