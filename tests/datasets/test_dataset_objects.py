@@ -21,6 +21,7 @@ import pytest
 
 from nono import model
 from nono.datasets import open_source
+from nono.datasets.copies import endpoint_of
 from nono.errors import InputError
 
 ROWS = [{"id": 1, "text": "a", "when": date(2026, 1, 2)}, {"id": 2, "text": None, "when": None}]
@@ -52,6 +53,38 @@ def test_a_pandas_index_is_not_a_column() -> None:
 def test_categories_are_texts() -> None:
     frame = pd.DataFrame({"label": pd.Categorical(["x", "y", "x"])})
     assert [row["label"] for row in open_source(frame).rows()] == ["x", "y", "x"]
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        (pd.Series(["a", "b"], name="review"), "review"),
+        (pl.Series(["a", "b"]), "text"),
+        (pa.chunked_array([["a"], ["b"]]), "text"),
+    ],
+)
+def test_a_series_of_values_is_one_column(values: object, name: str) -> None:
+    assert list(open_source(values).rows()) == [{name: "a"}, {name: "b"}]
+
+
+def test_a_query_that_was_not_made_yet_is_asked_for_its_rows() -> None:
+    with pytest.raises(InputError, match=r"give what it collects: \.collect\(\)"):
+        open_source(pl.DataFrame({"text": ["a"]}).lazy())
+
+
+@pytest.mark.parametrize("mode", ["r", "rb"])
+def test_an_open_file_is_read_like_its_name(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b\n1,2\n")
+    with path.open(mode) as file:
+        source = open_source(endpoint_of(file)[0])
+    assert list(source.rows()) == [{"a": "1", "b": "2"}]
+    assert list(open_source(io.StringIO("a,b\n1,2\n")).rows()) == [{"a": "1", "b": "2"}]
+
+
+def test_no_rows_are_told_in_words_that_fit_a_list() -> None:
+    with pytest.raises(InputError, match="a run needs at least one row"):
+        list(open_source([]).columns)
 
 
 def test_an_iterable_is_read_once_and_can_be_read_again() -> None:

@@ -11,18 +11,19 @@
 | `.jsonl`, `.ndjson`, `.json`                                    | one object a row                     |
 | `.parquet`, `.arrow`, `.feather`, `.ipc`                        | extra `[parquet]`                    |
 | any of these with `.gz` or `.zst`                               | `.zst`: extra `[zstd]`               |
-| `-` or a binary file object                                     | copied first, kind told by its bytes |
+| `-` or an open file                                             | copied first, kind told by its bytes |
 | pandas, polars, DuckDB, Hugging Face, any `__arrow_c_stream__`  | copied first, extra `[parquet]`      |
 | an iterable of dicts, texts (column `text`) or `Request`s       | copied first                         |
 """
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from nono.datasets.arrow import ARROW_FILE, PARQUET, ArrowSource, ParquetSource
 from nono.datasets.batches import MISSING, ArrowBatch, Batch, DictBatch, TextBatch
@@ -104,8 +105,10 @@ def open_source(source: Any, *, format: str | None = None, copy_into: Path | Non
     if hasattr(source, "iloc") and hasattr(source, "columns"):
         # A pandas frame before 2.2 has no Arrow stream, and as an iterable it would be the names of its columns.
         raise InputError(f"this {type(source).__name__} gives no Arrow stream", hint="pip install 'pandas>=2.2'")
+    if hasattr(source, "collect_schema"):
+        raise InputError(f"a {type(source).__name__} has no rows yet", hint="give what it collects: .collect()")
     if hasattr(source, "read"):
-        return _from_stream(source, str(getattr(source, "name", name)), format, copy_into)
+        return _from_stream(_bytes_of(source), str(getattr(source, "name", name)), format, copy_into)
     if isinstance(source, Iterable):
         return CopiedRows(copy_rows(source, folder.path / "source.jsonl", name), name, keep=folder)
     raise InputError(
@@ -118,6 +121,13 @@ def _from_stream(stream: BinaryIO, name: str, format: str | None, copy_into: Pat
     folder = CopyFolder(copy_into)
     path = copy_bytes(stream, folder.path / "source.bytes")
     return _open(path, name, _known(format) if format else _told_by_bytes(path, name) or "csv", folder)
+
+
+def _bytes_of(file: Any) -> BinaryIO:
+    """The bytes behind an open file, also behind one that was opened for texts."""
+    if not isinstance(file, io.TextIOBase):
+        return cast(BinaryIO, file)
+    return file.buffer if isinstance(file, io.TextIOWrapper) else io.BytesIO(file.read().encode())
 
 
 def _open(path: Path, name: str, format: str, keep: Any) -> Source:

@@ -36,6 +36,8 @@ class CopyFolder:
 class CopiedRows(JsonLinesSource):
     """Rows that came from an iterable: their lines in the copy are nobody's lines."""
 
+    empty_hint = "a run needs at least one row"
+
     def place(self, row: int) -> str:
         return f"{self.name}, row {row + 1}"
 
@@ -48,9 +50,16 @@ def copy_bytes(stream: BinaryIO, into: Path) -> Path:
 
 
 def copy_arrow(table: Any, into: Path) -> Path:
-    """Copy an object with `__arrow_c_stream__` into an Arrow stream file, whole or not at all."""
+    """Copy an object with `__arrow_c_stream__` into an Arrow stream file, whole or not at all.
+
+    A stream of single values (a series, a chunked array) is one column, called as it is, or TEXT_COLUMN.
+    """
     arrow = pyarrow(f"reading a {type(table).__name__}")
-    reader = arrow.RecordBatchReader.from_stream(table)
+    try:
+        reader = arrow.RecordBatchReader.from_stream(table)
+    except arrow.ArrowInvalid:
+        name = getattr(table, "name", None) or TEXT_COLUMN
+        reader = arrow.table({str(name): arrow.chunked_array(table)}).to_reader()
     options = arrow.ipc.IpcWriteOptions(compression="lz4")
     with whole_file(into, mode=0o600) as file, arrow.ipc.new_stream(file, reader.schema, options=options) as writer:
         for batch in reader:
@@ -81,7 +90,7 @@ def endpoint_of(rows: Any) -> tuple[Any, str | None]:
     """The endpoint that an iterable of `Request`s asks, and the iterable whole; None for every other source."""
     if isinstance(rows, list | tuple):
         first = next(iter(rows), None)
-    elif isinstance(rows, Iterator):
+    elif isinstance(rows, Iterator) and not hasattr(rows, "read"):  # of a file these would be lines
         first = next(rows, None)
         rows = rows if first is None else chain([first], rows)
     else:

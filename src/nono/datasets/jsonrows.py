@@ -28,11 +28,13 @@ LONGEST_ELEMENT = 256 << 20
 class JsonLinesSource(Source):
     """A file of JSON objects, one a line; blank lines are skipped."""
 
+    empty_hint = "one JSON object a line"
+
     @cached_property
     def columns(self) -> tuple[str, ...]:
         for batch in self.read():
             return batch.names
-        raise BadInput(f"{self.name}: is empty", hint="one JSON object a line")
+        raise BadInput(f"{self.name}: is empty", hint=self.empty_hint)
 
     def read(self) -> Iterator[DictBatch]:
         first = line_number = 0
