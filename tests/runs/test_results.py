@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import json
+import os
+import threading
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -163,3 +165,29 @@ def test_an_export_that_breaks_leaves_nothing(results: Results, tmp_path: Path) 
     with pytest.raises(Exception):  # noqa: B017 - whatever the reader says
         results.export(tmp_path / "out.jsonl")
     assert not list(tmp_path.glob("out.*"))
+
+
+def test_a_pipe_or_a_device_is_written_to_and_never_replaced(results: Results, tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link.jsonl"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    count = results.export(link, format="jsonl")
+    reader.join(timeout=10)
+    assert pipe.is_fifo() and link.is_symlink()
+    assert read[0].count(b"\n") == count
+
+
+def test_a_link_leads_to_the_file_that_is_written(results: Results, tmp_path: Path) -> None:
+    link = tmp_path / "latest.jsonl"
+    link.symlink_to(tmp_path / "today.jsonl")
+    results.export(link)
+    assert link.is_symlink() and (tmp_path / "today.jsonl").stat().st_size > 0
+
+
+def test_a_folder_is_no_target(results: Results, tmp_path: Path) -> None:
+    (tmp_path / "out.csv").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        results.export(tmp_path / "out.csv")

@@ -102,7 +102,7 @@ def command(
     if status.over:
         if as_json:
             click.echo(json.dumps(status.to_dict()))
-        code = finish(status)
+        code = finish(status, quiet=quiet)
     else:
         estimate = run.estimated_usd
         if max_cost is None and estimate is not None and estimate > COSTLY_USD and not known:
@@ -114,7 +114,8 @@ def command(
         code = follow(run, quiet=quiet, as_json=as_json, until_submitted=detach)
     if output is not None and code in (Exit.ANSWERED, Exit.ROWS_WITHOUT_ANSWER):
         written = run.export(output if output == "-" else Path(output))
-        click.echo(f"{written:,} rows written to {output}", err=True)
+        if not quiet:
+            click.echo(f"{written:,} rows written to {output}", err=True)
     sys.exit(code)
 
 

@@ -33,11 +33,16 @@ if TYPE_CHECKING:
     from nono.runs.status import RunStatus
 
 
-def finish(status: RunStatus) -> int:
-    """Say how a run stands at the end of a command, name the next command, and give the exit code."""
+def finish(status: RunStatus, *, quiet: bool = False) -> int:
+    """Say how a run stands at the end of a command, name the next command, and give the exit code.
+
+    With `quiet`, nothing is said of a run that has answered every row.
+    """
     from nono.cli.live import money, rows
     from nono.runs.ledger import RunState
 
+    if quiet and status.over and not status.failed:
+        return Exit.ANSWERED
     click.echo(f"{status.id}: {rows(status)}; {money(status)}", err=True)
     match status.state:
         case RunState.FINISHED | RunState.CANCELLED if status.failed:
@@ -90,7 +95,7 @@ def follow(run: Run, *, quiet: bool = False, as_json: bool = False, **options: A
         status = run.wait(view.show, **options)
     if as_json:
         click.echo(json.dumps(status.to_dict()))
-    return _left(status, signals) or finish(status)
+    return _left(status, signals) or finish(status, quiet=quiet)
 
 
 def _left(status: RunStatus, signals: list[int]) -> int:

@@ -120,7 +120,8 @@ class LineMaker:
         for row, value in enumerate(values, start=batch.first):
             text = "" if value is MISSING or value is None else as_text(value)
             if not text:
-                problems.add("no_id", f"there is no id in column {self._id_column!r}", row=row)
+                said = f"there is no id in column {self._id_column!r}"
+                problems.add("no_id", said, row=row, hint="give every row one; without an id column they are generated")
             ids.append(text)
         return Ids(ids)
 
@@ -190,10 +191,11 @@ class LineMaker:
                 keys.append(encode(body))
                 lines.append(encode(self._provider.request_line(custom_id, self._task, body)))
             except UnrenderedRow as error:
-                problems.add("template", error.message, row=row)
+                problems.add("template", error.message, row=row, hint=error.hint)
                 continue
             except UnicodeEncodeError:
-                problems.add("not_unicode", "the text holds a lone surrogate, which is not valid Unicode", row=row)
+                said = "the text holds a lone surrogate, which is not valid Unicode"
+                problems.add("not_unicode", said, row=row, hint="write the text anew where it was cut")
                 continue
             except InputError as error:
                 problems.add("request", error.message, row=row, hint=error.hint)

@@ -128,7 +128,8 @@ class Prompt:
         try:
             return self._render({ROW: row} | dict(row))
         except UndefinedError as error:
-            raise UnrenderedRow(str(error)) from error
+            hint = "every row needs what the template uses; {{ name | default('') }} does without"
+            raise UnrenderedRow(str(error), hint=hint) from error
         except InputError as error:
             raise UnrenderedRow(error.message) from error
         except TemplateError as error:

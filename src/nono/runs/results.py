@@ -108,17 +108,17 @@ class Results:
 
 
 def _checked(path: Path) -> Path:
-    """The file that a path means; a link is followed. Raises InputError where no file can be."""
+    """The file that a path means. Raises InputError where no file can be."""
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}", hint="make it first")
     if path.is_dir():
         raise InputError(f"{path}: is a folder", hint="name a file in it")
-    return path.resolve()
+    return path
 
 
 def _opened(path: Path) -> AbstractContextManager[BinaryIO]:
-    """A file that appears whole; a pipe or a device as it is: nothing may take its place."""
-    return path.open("wb") if path.exists() and not path.is_file() else whole_file(path)
+    """A file that appears whole, where a link leads; a pipe or a device as it is: nothing may take its place."""
+    return path.open("wb") if path.exists() and not path.is_file() else whole_file(path.resolve())
 
 
 def _write_jsonl(results: Results, file: BinaryIO) -> int:
