@@ -66,6 +66,12 @@ STOP_REASONS: dict[str, Exit] = {
 }
 
 
+# What a person does next, where that is more than `nono resume`.
+NEXT: dict[str, str] = {
+    "budget": "nono resume {run} --max-cost <US dollars>",
+    "unclear_submit": "nono resolve {run}",
+}
+
 # What a person can do about what the system refuses.
 _HINTS: dict[int, str] = {
     errno.ENOSPC: "make room and run `nono resume`: the ledger is whole, nothing is lost",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from nono.runs.events import Event, Happened
 from nono.runs.ledger import CodeCount, RunState
+from nono.runs.money import dollars
 from nono.runs.status import RunStatus
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ TOLD = {
 # Where there is no terminal, a line at most this often, and one whenever a batch changes its state.
 PLAIN_EVERY_S = 30.0
 MOST_CODES = 4
-# Less is told as less than this.
-SMALLEST_USD = 0.0001
 
 
 class LiveView:
@@ -172,13 +171,6 @@ def money(status: RunStatus) -> str:
     if status.committed_usd:
         told += f", ~{dollars(status.committed_usd)} under way"
     return told + cap
-
-
-def dollars(usd: float) -> str:
-    """`$41.20`, `$0.0312`, and never `$0` for what costs something."""
-    if usd >= 1 or usd == 0:
-        return f"${usd:,.2f}"
-    return f"${usd:.4f}" if usd >= SMALLEST_USD else f"<${SMALLEST_USD}"
 
 
 def waits(status: RunStatus) -> str:

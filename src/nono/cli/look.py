@@ -160,6 +160,7 @@ def cost(run: str | None, as_json: bool) -> None:
     Example:
       nono cost --json
     """
+    from nono.runs.money import dollars
     from nono.runs.status import read_status
     from nono.runs.workspace import Workspace
 
@@ -188,4 +189,4 @@ def cost(run: str | None, as_json: bool) -> None:
     columns = {"run": "run", "model": "model", "input_tokens": "in", "output_tokens": "out", "cost_usd": "spent $"}
     _table(rows, columns | {"reused": "rows reused"})
     if run is None and rows:
-        click.echo(f"total ${sum(row['cost_usd'] or 0.0 for row in rows):.4f}", err=True)
+        click.echo(f"total {dollars(sum(row['cost_usd'] or 0.0 for row in rows))}", err=True)

@@ -78,6 +78,7 @@ def command(
     import nono
     from nono.cli.exits import Exit
     from nono.cli.steer import finish, follow
+    from nono.runs.money import dollars
 
     read_env_file(env_file)
     if as_json and output == "-":
@@ -107,7 +108,7 @@ def command(
         estimate = run.estimated_usd
         if max_cost is None and estimate is not None and estimate > COSTLY_USD and not known:
             try:
-                confirm(f"this may cost up to about ${estimate:,.2f}; go on?", yes=yes)
+                confirm(f"this may cost up to about {dollars(estimate)}; go on?", yes=yes)
             except (click.Abort, SettingsError):
                 click.echo(f"nothing was sent; the same line goes on, `nono purge {run.id}` forgets it", err=True)
                 raise

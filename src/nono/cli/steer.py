@@ -25,7 +25,7 @@ from nono.cli.choices import (
     runs_called,
     yes_option,
 )
-from nono.cli.exits import STOP_REASONS, Exit
+from nono.cli.exits import NEXT, STOP_REASONS, Exit
 from nono.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def finish(status: RunStatus, *, quiet: bool = False) -> int:
         case RunState.STOPPED:
             reason, _, message = (status.reason or "").partition(": ")
             click.echo(f"stopped: {message or reason}", err=True)
-            click.echo(f"next: nono resume {status.id}", err=True)
+            click.echo(f"next: {NEXT.get(reason, 'nono resume {run}').format(run=status.id)}", err=True)
             return STOP_REASONS.get(reason, Exit.UNAVAILABLE)
         case _:
             click.echo(f"batches go on at the provider; next: nono watch {status.id}", err=True)

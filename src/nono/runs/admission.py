@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nono.runs.bench import Bench
 from nono.runs.ledger import AttemptRow, ShardRow
+from nono.runs.money import dollars
 
 HOUR_MS = 3_600_000
 
@@ -46,8 +47,8 @@ def decide(bench: Bench, attempt: AttemptRow, shard: ShardRow) -> Wait | Stop | 
     if over_budget(bench, shard.cost_usd):
         return Stop(
             "budget",
-            f"the next batch (~${shard.cost_usd:.2f}) would pass --max-cost ${settings.max_cost_usd:.2f}: "
-            f"~${spent_or_under_way_usd(bench):.2f} is spent or under way",
+            f"the next batch (at most ~{dollars(shard.cost_usd or 0.0)}) would pass --max-cost "
+            f"{dollars(settings.max_cost_usd or 0.0)}: {dollars(spent_or_under_way_usd(bench))} is spent or under way",
         )
     tokens, batches = ledger.enqueued(run.account, run.model, ahead_of=attempt)
     limit = _token_limit(bench)

@@ -17,6 +17,7 @@ from typing import Any
 
 from nono.model import Usage
 from nono.providers import Provider, Task
+from nono.runs.money import dollars
 from nono.runs.plan import Plan
 
 # Our providers' names as genai-prices has them.
@@ -74,8 +75,8 @@ class Estimate:
     def sentence(self) -> str:
         if self.low_usd is None or self.high_usd is None or self.price is None:
             return f"~{self.input_tokens:,} input tokens; cost unknown: {self.why}"
-        dollars = f"${self.low_usd:,.2f} to ${self.high_usd:,.2f}"
-        return f"~{self.input_tokens:,} input tokens, {dollars} ({self.price.sentence()})"
+        span = f"{dollars(self.low_usd)} to {dollars(self.high_usd)}"
+        return f"~{self.input_tokens:,} input tokens, {span} ({self.price.sentence()})"
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -171,9 +172,9 @@ class LastRows:
 
     def sentence(self) -> str:
         rows = f"the last {self.requests:,} rows may be asked without a batch"
-        if self.price is None:
+        if self.price is None or self.at_most_usd is None:
             return f"{rows}, at the full price; cost unknown: {self.why}"
-        return f"{rows}: at most ${self.at_most_usd:,.2f} more ({self.price.sentence()})"
+        return f"{rows}: at most {dollars(self.at_most_usd)} more ({self.price.sentence()})"
 
     def to_dict(self) -> dict[str, Any]:
         return {
