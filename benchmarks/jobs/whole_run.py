@@ -12,7 +12,7 @@ from typing import Any
 import nono
 from benchmarks import plan_settle
 from benchmarks.job import OURS, REVIEWS, Goal, Job, Stage, Way, faster_than, median
-from nono.runs.starting import LOCAL_POLL_CAP_S
+from nono.runs.words import LOCAL_POLL_CAP_S
 
 SDK = "the official SDK, by hand"
 MODEL = "gpt-4o-mini"

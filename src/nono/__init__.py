@@ -26,11 +26,13 @@ __version__ = "0.1.0"
 # Public name → where it lives, in reading order.
 _PUBLIC = {
     "run": "nono.runs.starting",
-    "plan": "nono.runs.starting",
+    "plan": "nono.runs.preview",
     "open_run": "nono.runs.starting",
     "adopt": "nono.runs.starting",
+    "PlanReport": "nono.runs.preview",
     "Run": "nono.runs.run",
     "RunStatus": "nono.runs.status",
+    "Results": "nono.runs.results",
     "Settings": "nono.runs.bench",
     "FinishSync": "nono.runs.bench",
     "Event": "nono.runs.events",
@@ -60,10 +62,12 @@ if TYPE_CHECKING:
     from nono.runs.bench import FinishSync as FinishSync
     from nono.runs.bench import Settings as Settings
     from nono.runs.events import Event as Event
+    from nono.runs.preview import PlanReport as PlanReport
+    from nono.runs.preview import plan as plan
+    from nono.runs.results import Results as Results
     from nono.runs.run import Run as Run
     from nono.runs.starting import adopt as adopt
     from nono.runs.starting import open_run as open_run
-    from nono.runs.starting import plan as plan
     from nono.runs.starting import run as run
     from nono.runs.status import RunStatus as RunStatus
 

@@ -23,7 +23,7 @@ from nono.runs.run import Run
 from nono.runs.workspace import Workspace
 
 # One step at a time, in one thread: a history is a function of its parameters.
-SETTINGS = Settings(workers=0, poll_first_s=2.0, poll_cap_s=20.0, linger_s=0.0, max_attempts=8)
+SETTINGS = Settings(workers=0, poll_first_s=2.0, poll_cap_s=20.0, max_attempts=8)
 MOST_LIVES = 40
 # Some histories in every test run, all of them with NONO_PROOF=full (`make prove`).
 FULL = os.environ.get("NONO_PROOF") == "full"

@@ -17,6 +17,6 @@ run = nono.run(
     base_url=base_url,
     rows_per_part=3,
     # Patient enough for a listing that never lags, as this server's.
-    settings=Settings(poll_first_s=0.02, poll_cap_s=0.05, reconcile_s=0.3, fence_s=0.5, linger_s=0.0),
+    settings=Settings(poll_first_s=0.02, poll_cap_s=0.05, reconcile_s=0.3, fence_s=0.5),
 )
 sys.exit(0 if run.wait().succeeded == int(rows) else 3)

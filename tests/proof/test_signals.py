@@ -20,7 +20,7 @@ from nono.runs.run import Run
 from nono.server.app import LocalServer
 
 # Patient enough for a listing that never lags, as this server's.
-QUICK = Settings(poll_first_s=0.02, poll_cap_s=0.05, reconcile_s=0.2, fence_s=0.3, linger_s=0.0, workers=2)
+QUICK = Settings(poll_first_s=0.02, poll_cap_s=0.05, reconcile_s=0.2, fence_s=0.3, workers=2)
 # More boundaries than a life of so few rows has; those behind its end are told by the process ending with 0.
 MOST_BOUNDARIES = 200
 EVERY = 1 if FULL else 17

@@ -25,7 +25,6 @@ run = nono.run(
         poll_cap_s=0.2,
         reconcile_s=0.5,
         fence_s=1.0,
-        linger_s=0.0,
     ),
 )
 run.wait()

@@ -24,7 +24,7 @@ MODELS = {"openai": "openai/gpt-4o-mini", "gemini": "gemini/gemini-2.5-flash"}
 PRICES = {"openai": (0.075, 0.30), "gemini": (0.15, 1.25)}
 # The engine's own patience, in a time that leaps; one step at a time, so that time passes only when all rest. Only the
 # polls of a batch that is hours old are rarer than usual.
-PATIENT = Settings(workers=0, max_attempts=8, linger_s=0.0, poll_cap_s=1800.0)
+PATIENT = Settings(workers=0, max_attempts=8, poll_cap_s=1800.0)
 
 
 @dataclass(frozen=True)

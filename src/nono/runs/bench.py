@@ -35,7 +35,6 @@ WATCHED = frozenset({AttemptState.RECONCILE, AttemptState.FENCED, AttemptState.C
 # One quick repetition inside a step; patience belongs to the ledger's `due_at`, where a crash does not forget it.
 STEP_RETRIES = RetryPolicy(tries=2, cap_s=2.0, longest_hint_s=5.0)
 
-
 # Tries (some 15 s in all) before an address that has never answered is taken for a wrong one.
 TRIES_UNREACHED = 4
 
@@ -83,8 +82,6 @@ class Settings:
     fence_s: float = 90.0
     # Failures of one step in a row before the trouble is called permanent (about a day of backing off).
     patience: int = 60
-    # Rows to try again wait this long for others, so that they share a batch, unless nothing else is at work.
-    linger_s: float = 600.0
 
     def __post_init__(self) -> None:
         for name in ("max_batches", "max_attempts"):

@@ -10,7 +10,6 @@ run has an answer to are in no shard either: the answer is kept with them.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -67,9 +66,6 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def file_bytes(self) -> int:
         return sum(part.file_bytes for part in self.parts)
-
-    def part_of(self, row: int) -> PlannedPart:
-        return self.parts[bisect_right(self.parts, row, key=lambda part: part.first_row) - 1]
 
 
 def plan(

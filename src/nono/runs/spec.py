@@ -9,11 +9,10 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from nono.errors import InputError
 from nono.files import whole_file
 from nono.providers import Provider, Task, provider_named
 from nono.runs.bench import Settings
@@ -94,23 +93,3 @@ def save_plan(plan: Plan, folder: RunFolder) -> None:
 def load_plan(folder: RunFolder) -> Plan:
     """The plan of a run. Raises LedgerError if its folder is gone or damaged."""
     return _load(folder.plan_file, Plan)
-
-
-def provider_and_model(model: str) -> tuple[Provider, str]:
-    """`openai/gpt-4o-mini` as a provider and the model's name there. Raises InputError."""
-    name, slash, rest = model.partition("/")
-    if not slash or not rest:
-        raise InputError(
-            f"model {model!r} names no provider", hint="write provider/model, for example openai/gpt-4o-mini"
-        )
-    return provider_named(name), rest
-
-
-def json_schema(schema: Any) -> Mapping[str, Any] | None:
-    """A JSON Schema from a pydantic model, a mapping, or None. Raises InputError for anything else."""
-    if schema is None or isinstance(schema, Mapping):
-        return schema
-    if hasattr(schema, "model_json_schema"):
-        made: Mapping[str, Any] = schema.model_json_schema()
-        return made
-    raise InputError(f"a schema is a pydantic model or a mapping, not {type(schema).__name__}")

@@ -1,149 +1,26 @@
-"""The ways into a run: plan one, start one, find one again, adopt a batch that was made elsewhere."""
+"""The ways into a run: start one, find one again, adopt a batch that was made elsewhere."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
-import msgspec
-
-from nono.datasets import Source, open_source
-from nono.datasets.copies import endpoint_of
+from nono.datasets import open_source
 from nono.errors import InputError
-from nono.exchange import Account
 from nono.providers import Provider, Task
 from nono.runs import cost
 from nono.runs.bench import FinishSync, Settings, tag
 from nono.runs.clock import SystemClock
-from nono.runs.folder import RunFolder
 from nono.runs.ledger import RunRow
 from nono.runs.plan import ROWS_PER_PART, Plan
-from nono.runs.plan import plan as cut
-from nono.runs.render import read_template
+from nono.runs.preview import cut_up, earlier_of
 from nono.runs.run import Run
-from nono.runs.spec import RunSpec, json_schema, provider_and_model, save_plan
+from nono.runs.spec import RunSpec, save_plan
+from nono.runs.words import asked_by, finish_sync_of, found_at, make_spec, paced_for, provider_and_model, reask_of
 from nono.runs.workspace import Workspace, new_run_id
-
-if TYPE_CHECKING:
-    from nono.runs.earlier import EarlierAnswers
-
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-LOCAL_POLL_CAP_S = 2.0
-KINDS = ("chat", "embedding", "moderation", "raw")
-
-
-@dataclass(frozen=True, slots=True)
-class PlanReport:
-    """What a run would do and cost; nothing was sent and nothing was kept."""
-
-    plan: Plan
-    spec: RunSpec
-    estimate: cost.Estimate
-    # What the last rows may cost more, if all of them that may be are asked without a batch.
-    finish_sync: cost.LastRows | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        plan, estimate = self.plan, self.estimate
-        return {
-            "model": f"{self.spec.provider}/{self.spec.task.model}",
-            "rows": plan.rows,
-            "requests": plan.requests,
-            "borrowed": plan.borrowed,
-            "reused": plan.reused,
-            "batches": sum(1 for part in plan.parts if part.requests),
-            "bytes": plan.file_bytes,
-            "warnings": list(plan.warnings),
-            **estimate.to_dict(),
-            **({"finish_sync": self.finish_sync.to_dict()} if self.finish_sync else {}),
-        }
-
-
-def make_spec(
-    *,
-    model: str,
-    prompt: str | None = None,
-    system: str | None = None,
-    schema: Any = None,
-    schema_name: str = "answer",
-    id: str | None = None,
-    images: str | Sequence[str] = (),
-    task: str = "chat",
-    endpoint: str | None = None,
-    temperature: float | None = None,
-    max_tokens: int | None = None,
-    top_p: float | None = None,
-    stop: Sequence[str] | None = None,
-    seed: int | None = None,
-    parameters: Mapping[str, Any] | None = None,
-    extra_body: Mapping[str, Any] | None = None,
-    base_url: str | None = None,
-    options: Mapping[str, str] | None = None,
-    dedupe: bool | None = None,
-    check: bool = True,
-    settings: Settings | None = None,
-) -> tuple[RunSpec, Provider]:
-    """A run's spec from the words of `nono.run`. Raises InputError."""
-    provider, model_name = provider_and_model(model)
-    provider = provider.at(base_url, options)
-    if task not in KINDS:
-        raise InputError(f"unknown task {task!r}", hint=f"one of {', '.join(KINDS)}")
-    named = {"temperature": temperature, "max_tokens": max_tokens, "top_p": top_p, "stop": stop, "seed": seed}
-    given = {name: value for name, value in named.items() if value is not None} | dict(parameters or {})
-    asked = Task(
-        kind=task,
-        model=model_name,
-        endpoint=endpoint,
-        system=system,
-        schema=json_schema(schema),
-        schema_name=schema_name,
-        parameters=given or None,
-        extra_body=extra_body,
-        check=check,
-    )
-    asked = replace(asked, endpoint=provider.endpoint_for(asked))
-    spec = RunSpec(
-        provider=provider.name,
-        task=asked,
-        # The template itself: a file may say something else tomorrow, and that is other work then.
-        prompt=read_template(prompt) if prompt is not None else None,
-        id_column=id,
-        images=(images,) if isinstance(images, str) else tuple(images),
-        base_url=base_url,
-        options=dict(options) if options else None,
-        dedupe=dedupe,
-        settings=settings or Settings(),
-    )
-    return spec, provider
-
-
-def plan(
-    source: Any,
-    *,
-    format: str | None = None,
-    home: str | os.PathLike[str] | None = None,
-    rows_per_part: int = ROWS_PER_PART,
-    reuse: bool | str | Sequence[str] = False,
-    finish_sync: bool | FinishSync = False,
-    **words: Any,
-) -> PlanReport:
-    """What `run(source, **words)` would do: rows, batches, tokens, a range of cost. Reads the data; sends nothing.
-
-    Raises PlanRefused with everything that is wrong with data, template or schema.
-    """
-    source, words = _asked_by(source, words)
-    spec, provider = make_spec(**words)
-    # No key is asked for: it is the address that tells whose answers earlier runs have.
-    there = replace(spec, base_url=provider.account(api_key="none", base_url=spec.base_url).base_url) if reuse else spec
-    with _earlier(home, there, provider, reuse) as earlier:
-        planned = _cut(open_source(source, format=format), spec, provider, None, rows_per_part, earlier)
-    wish = _finish_sync(finish_sync, Settings().max_attempts)
-    last = cost.estimate_last(planned, spec.task, provider, wish.most_rows) if wish else None
-    return PlanReport(planned, spec, cost.estimate(planned, spec.task, provider), last)
 
 
 def run(
@@ -192,14 +69,14 @@ def run(
         max_attempts=max_attempts,
         max_batches=max_batches,
         provider_files=provider_files,
-        reask=_reask(reask, words.get("schema")),
-        finish_sync=_finish_sync(finish_sync, max_attempts),
+        reask=reask_of(reask, words.get("schema")),
+        finish_sync=finish_sync_of(finish_sync, max_attempts),
     )
-    source, words = _asked_by(source, words)
+    source, words = asked_by(source, words)
     spec, provider = make_spec(model=model, prompt=prompt, settings=settings, **words)
     account = provider.account(api_key=api_key, base_url=spec.base_url)
     # The address is part of what the run is: a resumption must find the same batches.
-    spec = replace(_there(spec, account), settings=_for_address(spec.settings, account.base_url))
+    spec = replace(found_at(spec, account), settings=paced_for(spec.settings, account.base_url))
     workspace = Workspace(home)
     data = open_source(source, format=format)
     fingerprint = spec.fingerprint(data.fingerprint())
@@ -209,8 +86,8 @@ def run(
     run_id = new_run_id()
     folder = workspace.folder(run_id)
     try:
-        with _earlier(home, spec, provider, reuse) as earlier:
-            planned = _cut(data, spec, provider, folder, rows_per_part, earlier)
+        with earlier_of(home, spec, provider, reuse) as earlier:
+            planned = cut_up(data, spec, provider, folder, rows_per_part, earlier)
         spec.save(folder)
         save_plan(planned, folder)
         known = _enter(workspace, run_id, name, fingerprint, account.fingerprint(), planned, spec, provider, new=new)
@@ -267,7 +144,7 @@ def adopt(
         id="custom_id",
     )
     account = provider.account(api_key=api_key, base_url=base_url)
-    spec = replace(_there(spec, account), adopts=batch_id)
+    spec = replace(found_at(spec, account), adopts=batch_id)
     workspace = Workspace(home)
     for run_id, _, known_id in workspace.ledger.tags().values():
         if known_id == batch_id:
@@ -275,7 +152,7 @@ def adopt(
     run_id = new_run_id()
     folder = workspace.folder(run_id)
     try:
-        planned = _cut(open_source(rows), spec, provider, folder, rows_per_part=10_000_000)
+        planned = cut_up(open_source(rows), spec, provider, folder, rows_per_part=10_000_000)
         if len(planned.parts) != 1:
             raise InputError(f"{input_path}: is more than one batch can hold")
         spec.save(folder)
@@ -293,86 +170,6 @@ def adopt(
         folder.remove()
         raise
     return adopted
-
-
-def _reask(times: int, schema: Any) -> int:
-    if isinstance(times, bool) or not isinstance(times, int) or times < 0:
-        raise InputError(f"reask is {times!r}", hint="how often an answer is sent back: a whole number from 0")
-    if times and schema is None:
-        raise InputError("reask without a schema: no answer would ever be wrong", hint="give a schema, or leave it out")
-    return times
-
-
-def _finish_sync(given: bool | FinishSync, max_attempts: int) -> FinishSync | None:
-    wish = FinishSync() if given is True else given or None
-    if wish is None:
-        return None
-    if (
-        not isinstance(wish, FinishSync)
-        or wish.most_rows < 1
-        or wish.calls < 1
-        or not 0 <= wish.before_s < float("inf")
-    ):
-        raise InputError(f"finish_sync is {given!r}", hint="True, or FinishSync with at least one row and one call")
-    if max_attempts < 2:
-        raise InputError("finish_sync with one attempt a row: the batch is it", hint="max_attempts is at least 2")
-    return wish
-
-
-def _asked_by(source: Any, words: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """`Request`s say themselves where they go: whole bodies, one endpoint."""
-    source, endpoint = endpoint_of(source)
-    return source, {"task": "raw", "endpoint": endpoint, **words} if endpoint else dict(words)
-
-
-def _there(spec: RunSpec, account: Account) -> RunSpec:
-    """The spec with everything that finds the account's batches again."""
-    return replace(spec, base_url=account.base_url, options=account.options or spec.options)
-
-
-def _for_address(settings: Settings, base_url: str) -> Settings:
-    """Polling a server on this machine costs nobody anything, and a person may be watching."""
-    if urlsplit(base_url).hostname not in LOOPBACK:
-        return settings
-    return replace(settings, poll_cap_s=min(settings.poll_cap_s, LOCAL_POLL_CAP_S))
-
-
-def _earlier(
-    home: str | os.PathLike[str] | None, spec: RunSpec, provider: Provider, reuse: bool | str | Sequence[str]
-) -> AbstractContextManager[EarlierAnswers | None]:
-    """The answers of earlier runs that may be reused: of none, of all, or of those that are named."""
-    if not reuse:
-        return nullcontext()
-    from nono.runs.earlier import earlier_answers
-
-    names = () if reuse is True else (reuse,) if isinstance(reuse, str) else tuple(reuse)
-    return earlier_answers(Workspace(home), spec, provider, names)
-
-
-def _cut(
-    source: Source,
-    spec: RunSpec,
-    provider: Provider,
-    folder: RunFolder | None,
-    rows_per_part: int,
-    earlier: EarlierAnswers | None = None,
-) -> Plan:
-    planned = cut(
-        source,
-        spec.task,
-        provider,
-        prompt=spec.prompt,
-        id_column=spec.id_column,
-        images=spec.images,
-        dedupe=spec.sends_once,
-        earlier=earlier.find if earlier is not None else None,
-        shards_into=folder.shards if folder else None,
-        rows_into=folder.rows if folder else None,
-        rows_per_part=rows_per_part,
-        tokens_per_part=spec.settings.max_enqueued_tokens,
-    )
-    notes = earlier.notes if earlier is not None else ()
-    return msgspec.structs.replace(planned, warnings=(*planned.warnings, *notes)) if notes else planned
 
 
 def _enter(
