@@ -329,6 +329,7 @@ def test_a_person_who_names_the_batch_gets_its_answers(begin: Begin) -> None:
     life.run.resolve(life.attempts()[0].tag, adopt=batch.id)
     (attempt,) = life.attempts()
     assert (attempt.state.value, attempt.batch_id, attempt.native_state) == ("created", batch.id, "completed")
+    assert attempt.created_at == life.world.clock.now_ms()
     assert life.told("adopted") == [{"batch_id": batch.id, "by": "person"}]
     assert again(life).run.wait().succeeded == 2
 
@@ -358,6 +359,27 @@ def test_a_batch_of_other_requests_is_not_adopted(begin: Begin) -> None:
     assert life.states() == ["quarantine"]
 
 
+def test_a_batch_that_has_another_attempt_is_not_adopted(begin: Begin) -> None:
+    lives: list[Life] = []
+
+    def answer(call: Call) -> Reply | None:
+        if (call.method, call.path) == ("POST", "/batches") and not lives[0].at(CREATE):
+            return Reply(502, {}, b"bad gateway")
+        waits = (call.method, call.path) == ("GET", "/batches") and "quarantine" not in lives[0].states()
+        return refusal(500, "The list is closed.") if waits else None
+
+    lives.append(begin(("ok 1", "ok 2", "ok 3"), answer=answer, settings=HASTY))
+    life = lives[0]
+    life.run.wait()
+    unclear, other = life.attempts()
+    assert life.states() == ["quarantine", "cleaned"]
+    (batch,) = life.world.batches.values()
+    batch.tag = None  # type: ignore[assignment]  # a service that does not give it back
+    said = f"batch {batch.id} is that of {other.tag} of run {life.run_id}, not of {unclear.tag}"
+    with pytest.raises(InputError, match=said):
+        life.run.resolve(unclear.tag, adopt=batch.id)
+
+
 def quarantined(begin: Begin, kind: str = "dropped") -> Life:
     """A run whose create was lost while the list could not be read; the list is open again."""
     open_again: list[bool] = []
@@ -372,7 +394,27 @@ def quarantined(begin: Begin, kind: str = "dropped") -> Life:
     return again(life)
 
 
-# room
+# room and money
+
+
+def test_what_is_spent_counts_against_the_budget(begin: Begin) -> None:
+    life = begin(("ok 1", "ok 2", "ok 3", "ok 4"))
+    one_batch_usd = (life.run.estimated_usd or 0.0) / 2
+    status = life.run.wait(settings=replace(SETTINGS, max_batches=1, max_cost_usd=one_batch_usd * 1.01))
+    assert (status.reason or "").startswith("budget: the next batch")
+    assert life.states() == ["cleaned", "planned"]
+
+
+def test_a_create_that_has_to_wait_for_its_turn_is_not_sent_yet(begin: Begin) -> None:
+    life = begin(answer=first(("POST", "/batches"), refusal(429, "Too many requests"), times=2))
+    life.run.wait(until_submitted=True)
+    assert life.states() == ["created"]
+
+
+def test_what_has_no_room_beside_a_batch_is_not_waited_for_until_all_is_sent(begin: Begin) -> None:
+    life = begin(("ok 1", "ok 2", "ok 3"))
+    life.run.wait(until_submitted=True, settings=replace(SETTINGS, max_batches=1))
+    assert life.states() == ["created", "planned"]
 
 
 def test_one_request_that_is_larger_than_all_room_is_refused_with_the_providers_words(begin: Begin) -> None:

@@ -19,7 +19,7 @@ from nono.runs.ledger import (
     Superseded,
     schema,
 )
-from nono.runs.ledger.states import ASKED_SYNC, ATTEMPT_MOVES, BATCHED, FINAL, RUN_MOVES, SYNC
+from nono.runs.ledger.states import ASKED_SYNC, ATTEMPT_MOVES, BATCHED, FINAL, RUN_MOVES, SYNC, diagram
 from nono.server.app import LocalServer
 
 
@@ -220,3 +220,15 @@ def test_two_ledgers_opened_at_once_share_one_file(tmp_path: Path) -> None:
     first, second = Ledger(tmp_path / "ledger.db"), Ledger(tmp_path / "ledger.db")
     plan_a_run(first)
     assert [run.id for run in second.runs()] == ["r1"]
+
+
+def test_the_diagram_begins_at_the_first_state_and_at_those_that_no_move_leads_to() -> None:
+    moves = {RunState.RUNNING: (RunState.STOPPED,), RunState.STOPPED: (RunState.RUNNING,), RunState.CANCELLED: ()}
+    assert diagram(moves).splitlines() == [
+        "stateDiagram-v2",
+        "    [*] --> running",
+        "    [*] --> cancelled",
+        "    running --> stopped",
+        "    stopped --> running",
+        "    cancelled --> [*]",
+    ]
