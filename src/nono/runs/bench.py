@@ -18,6 +18,7 @@ from nono.model import RemoteBatch
 from nono.providers import Provider, Task
 from nono.retry import RetryPolicy, retrying
 from nono.runs.clock import Clock
+from nono.runs.crew import Crew
 from nono.runs.events import Event, Happened
 from nono.runs.folder import RunFolder
 from nono.runs.ledger import AttemptRow, AttemptState, Ledger, RunRow, ShardRow, Transaction
@@ -118,6 +119,8 @@ class Bench:
     # Steps run in threads: one at a time decides about spending, and one at a time settles.
     admission: threading.Lock = field(default_factory=threading.Lock)
     settling: threading.Lock = field(default_factory=threading.Lock)
+    # The thread that settles, if there are threads: each one keeps much of the memory that settling has taken once.
+    settler: Crew | None = None
     # Batches as last seen, so that a step need not ask again what a poll has just told.
     seen: dict[str, RemoteBatch] = field(default_factory=dict)
     # How many batches of ours were at work when the provider had no room for an attempt: it waits until they are fewer.

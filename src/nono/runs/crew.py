@@ -5,8 +5,12 @@ who wants to leave at once must not have to wait for a call that hangs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import Thread
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Crew:
@@ -21,6 +25,19 @@ class Crew:
     def do(self, task: Callable[[], object]) -> None:
         """Do this as soon as a thread is free; the task may not raise."""
         self._tasks.put(task)
+
+    def ask(self, task: Callable[[], T]) -> T:
+        """Have this done by one of the threads, and wait for what it returns or raises."""
+        told: Future[T] = Future()
+
+        def tell() -> None:
+            try:
+                told.set_result(task())
+            except BaseException as error:
+                told.set_exception(error)
+
+        self.do(tell)
+        return told.result()
 
     def end(self) -> None:
         """Return when everything is done; the threads have ended then."""

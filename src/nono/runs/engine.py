@@ -86,6 +86,7 @@ class Engine:
         """
         bench = self.bench
         crew = Crew(bench.settings.workers, f"nono-{bench.run.id}") if bench.settings.workers else None
+        bench.settler = Crew(1, f"nono-settles-{bench.run.id}") if crew else None
         try:
             self._begin()
             while True:
@@ -114,8 +115,10 @@ class Engine:
                     continue
                 bench.clock.wait(self._idle_s(), bench.wake)
         finally:
-            if crew is not None:
+            if crew is not None and bench.settler is not None:
                 crew.end()
+                bench.settler.end()
+                bench.settler = None
         if self._failure is not None:
             raise self._failure
         return self._end()

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from nono.files import whole_file
@@ -158,7 +159,8 @@ def _round_of(bench: Bench, part_no: int) -> int:
 def _settle(bench: Bench, part_no: int) -> PartSummary:
     plan = bench.plan
     attempts = bench.ledger.attempts_of_part(bench.run.id, part_no)
-    summary = settle(
+    work = partial(
+        settle,
         plan.parts[part_no],
         [_answers(bench, attempt, part_no) for attempt in attempts if attempt.state in TELLING],
         provider=bench.provider,
@@ -171,6 +173,7 @@ def _settle(bench: Bench, part_no: int) -> PartSummary:
         full_price=bench.full_price,
         reask=bench.settings.reask,
     )
+    summary = work() if bench.settler is None else bench.settler.ask(work)
     bench.summaries[part_no] = summary
     return summary
 
