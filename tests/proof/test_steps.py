@@ -268,6 +268,30 @@ def test_a_create_that_never_arrived_is_looked_for_fenced_off_and_made_anew(begi
     assert life.outcomes() == ["succeeded", "succeeded"]
 
 
+def test_the_fence_goes_up_when_its_time_has_come_and_not_a_look_later(begin: Begin) -> None:
+    life = begin(faults=(Fault(1, "reset"),), settings=replace(SETTINGS, reconcile_s=7.0))
+    life.run.wait()
+    fenced = next(at for call, at in life.times if call.startswith("DELETE /files/"))
+    assert 7 <= fenced - life.at(CREATE)[0] < 9.5
+
+
+def test_no_second_create_is_sent_while_the_file_of_the_first_one_cannot_be_deleted(begin: Begin) -> None:
+    left = [3]
+
+    def held(call: Call) -> Reply | None:
+        if call.method != "DELETE" or not left[0]:
+            return None
+        left[0] -= 1
+        return refusal(500, "The file is in use.")
+
+    life = begin(faults=(Fault(1, "reset"),), answer=held)
+    life.run.wait()
+    assert [event["step"] for event in life.told("trouble")] == ["fence"]
+    anew = life.at(CREATE)[1]
+    assert len([at for call, at in life.times if call.startswith("DELETE /files/") and at < anew]) == 4
+    assert life.outcomes() == ["succeeded", "succeeded"]
+
+
 def test_of_several_batches_with_one_tag_the_oldest_is_kept_and_the_others_are_cancelled(begin: Begin) -> None:
     life = begin(faults=(Fault(1, "dropped"),), weather=Weather(running_s=600))
     send = life.world.send
@@ -286,6 +310,8 @@ def test_of_several_batches_with_one_tag_the_oldest_is_kept_and_the_others_are_c
     assert [one["batch"] for one in life.noted("cancel")] == made[1:]
     assert {row["batch_id"] for row in life.rows()} == {made[0]}
     assert [event["batch_id"] for event in life.told("double_cancelled")] == made[1:]
+    told_of = [event.attempt_id for event in life.run.ledger.events(life.run_id) if event.name == "double_cancelled"]
+    assert told_of == [life.attempts()[0].id]
 
 
 def test_a_double_that_cannot_be_cancelled_is_told_and_does_not_hold_the_run(begin: Begin) -> None:
