@@ -34,6 +34,7 @@ ELSEWHERE = ("openai/gpt-5-nano", "openai/gpt-4o-mini", "gemini/gemini-2.5-flash
 # Ratings go from -4 to +4, the mean of twenty people; what lies this close to 0 they did not call either way.
 UNDECIDED = 0.5
 BAR_CELLS = 40
+TEXT_CELLS = 72
 
 SHELL = (
     "nono run examples/amazon_reviews.csv -p '{{ text }}' -s @examples/sentiment.system.txt "
@@ -76,13 +77,12 @@ def main() -> None:
 
 
 def show_answers(rows: list[dict[str, Any]]) -> None:
-    table = Table(title="the first answers", box=None, title_justify="left", pad_edge=False, width=100)
+    console.print("\nthe first answers")
+    table = Table(box=None, pad_edge=False)
     for column in ("id", "people", "model", "text"):
-        table.add_column(column, no_wrap=column != "text", max_width=80)
+        table.add_column(column, no_wrap=True, overflow="ellipsis", max_width=TEXT_CELLS)
     for row in rows[:12]:
-        table.add_row(
-            row["id"], f"{float(row['rating']):+.1f}", row["sentiment"] or row["error_code"], row["text"][:76]
-        )
+        table.add_row(row["id"], f"{float(row['rating']):+.1f}", row["sentiment"] or row["error_code"], row["text"])
     console.print(table)
 
 

@@ -10,9 +10,6 @@ given the plain address is understood as well: by its version (`/v1beta`), its k
 from __future__ import annotations
 
 import contextlib
-import logging
-import socket
-import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -23,17 +20,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, QueryParams
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from nono.errors import MissingExtra, SettingsError
+from nono.errors import SettingsError
 from nono.secret import Secret
 from nono.server.clock import Clock, SteeredClock, SystemClock
-from nono.server.dialect import Dialect, Door, Refused
-from nono.server.guard import LOOPBACK_HOSTS, Gate, Guard, gate_for
+from nono.server.dialect import Dialect, Door
+from nono.server.doors import Switchboard, door_app
+from nono.server.guard import LOOPBACK_HOSTS, gate_for
+from nono.server.listening import listen, url_of, uvicorn_of
 from nono.server.models import Model
 from nono.server.roster import Roster, open_roster
 from nono.server.store import Store
@@ -42,8 +37,6 @@ from nono.server.work import Work
 
 if TYPE_CHECKING:
     from nono.server.faults.world import World
-
-log = logging.getLogger("nono.server")
 
 DEFAULT_DATA = Path(".nono-server")
 DEFAULT_PORT = 8765
@@ -122,17 +115,17 @@ def create_app(settings: Settings) -> Starlette:
 
     app = Starlette(lifespan=lifespan)
     app.state.core = core
-    doors: list[tuple[Door, ASGIApp]] = [(dialect, _door_app(dialect, gate)) for dialect in dialects.values()]
+    doors: list[tuple[Door, ASGIApp]] = [(dialect, door_app(dialect, gate)) for dialect in dialects.values()]
     if world is not None:
         from nono.server.faults.control import Control
         from nono.server.faults.layer import Misbehaviour
 
         control = Control(world)
         doors = [
-            (control, _door_app(control, gate)),
+            (control, door_app(control, gate)),
             *((door, Misbehaviour(behaved, door, world)) for door, behaved in doors),
         ]
-    app.mount("/", _Switchboard(doors))
+    app.mount("/", Switchboard(doors))
     return app
 
 
@@ -144,62 +137,13 @@ def _open_world(faults: Any, store: Store) -> World:
     return World(read_rules(faults), store)
 
 
-class _Switchboard:
-    """ASGI: hands each call to the door that it is meant for."""
-
-    def __init__(self, apps: list[tuple[Door, ASGIApp]]) -> None:
-        self._apps = apps
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await Response("this server speaks plain HTTP only", status_code=404)(scope, receive, send)
-            return
-        path, headers, query = scope["path"], Headers(scope=scope), QueryParams(scope["query_string"])
-        for door, app in self._apps[:-1]:
-            if door.claims(path, headers, query):
-                await app(scope, receive, send)
-                return
-        await self._apps[-1][1](scope, receive, send)
-
-
-def _door_app(door: Door, gate: Gate) -> ASGIApp:
-    async def refuse(request: Request, error: Exception) -> Response:
-        return door.refuse(_as_refused(error), request.method, request.url.path)
-
-    async def nobody_listens(request: Request, error: Exception) -> Response:
-        return Response(status_code=400)
-
-    handlers: dict[Any, Callable[..., Any]] = {
-        Refused: refuse,
-        HTTPException: refuse,
-        OSError: refuse,
-        ClientDisconnect: nobody_listens,
-        Exception: refuse,
-    }
-    return Guard(Starlette(routes=list(door.routes()), exception_handlers=handlers), door, gate)
-
-
-def _as_refused(error: Exception) -> Refused:
-    match error:
-        case Refused():
-            return error
-        case HTTPException():
-            return Refused(error.status_code, error.detail, headers=error.headers)
-        case OSError() if not isinstance(error, FileNotFoundError):
-            log.error("the disk refuses: %s", error)
-            return Refused(507, "The server's disk refuses to write; its log says why.", kind="server_error")
-        case _:
-            log.error("a call failed: %r", error)
-            return Refused(500, "The server had an error while processing your request.", kind="server_error")
-
-
 def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) -> None:
     """Run a server until SIGINT or SIGTERM; `on_ready` is told its URL when it accepts calls.
 
     Raises SettingsError if the address is taken or the settings do not fit together.
     """
-    listener = _listen(settings.host, settings.port)
-    server = _uvicorn(create_app(settings), on_ready and (lambda: on_ready(_url(listener))))
+    listener = listen(settings.host, settings.port)
+    server = uvicorn_of(create_app(settings), on_ready and (lambda: on_ready(url_of(listener))))
     server.run(sockets=[listener])
     if not server.started:
         raise SettingsError("the server did not start; what it met is above")
@@ -236,15 +180,15 @@ class LocalServer:
             calls=calls,
             faults=faults,
         )
-        self._listener = _listen(self.settings.host, port)
+        self._listener = listen(self.settings.host, port)
         try:
             self.app = create_app(self.settings)
         except BaseException:
             self._listener.close()
             raise
-        self.url = _url(self._listener)
+        self.url = url_of(self._listener)
         self._ready = threading.Event()
-        self._server = _uvicorn(self.app, self._ready.set)
+        self._server = uvicorn_of(self.app, self._ready.set)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="nono-server", daemon=True)
         self._thread.start()
@@ -314,58 +258,3 @@ def check_exposure(settings: Settings) -> str | None:
     if settings.host in LOOPBACK_HOSTS or settings.key is not None:
         return None
     return f"listening on {settings.host} without a key: everybody who can reach this machine can use it (--api-key)"
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named, or asyncio does not set TCP_NODELAY: each answer in two pieces would wait 40 ms for an acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        if sys.platform != "win32":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host.strip("[]"), port))
-        listener.listen(1024)
-    except OSError as error:
-        listener.close()
-        raise SettingsError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}",
-            hint="another server may be running there; choose another port with --port (0: any free one)",
-        ) from error
-    return listener
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{shown}:{port}"
-
-
-def _uvicorn(app: ASGIApp, on_ready: Callable[[], None] | None) -> Any:
-    try:
-        import uvicorn
-
-        from nono.server.connections import DeadlineProtocol
-    except ModuleNotFoundError as error:
-        raise MissingExtra("the local server", "server") from error
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if on_ready is not None and not self.should_exit:
-                on_ready()
-
-    return Server(
-        uvicorn.Config(
-            app,
-            http=DeadlineProtocol,
-            ws="none",
-            loop="asyncio",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            lifespan="on",
-            timeout_graceful_shutdown=3,
-            # The guard answers in each protocol's own words before this many connections are reached.
-            limit_concurrency=1024,
-        )
-    )
