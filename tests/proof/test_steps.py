@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,9 +17,11 @@ from world import Crash, Fault, Weather, World
 
 from nono.errors import InputError, NotFound
 from nono.exchange import Call, Reply
+from nono.facts import Facts
 from nono.providers import Task, provider_named
 from nono.runs.adopting import requests_of
 from nono.runs.ledger import AttemptRow
+from nono.runs.rounds import plan_next_round
 from nono.runs.run import Run
 from nono.runs.submission import FILE_LAG_TRIES, MOST_FILES, names_a_missing_file
 
@@ -571,6 +574,35 @@ def test_a_retry_that_is_asked_for_twice_is_sent_once(begin: Begin) -> None:
     assert [life.run.plan_retry(), life.run.plan_retry()] == [1, 0]
     assert life.run.wait().succeeded == 2
     assert len(life.at(CREATE)) == 2
+
+
+@pytest.mark.parametrize(
+    ("limit", "of_one", "requests"),
+    [("requests_per_file", 0, [3, 1]), ("file_bytes", 2, [2, 2]), ("enqueued_tokens", 2, [2, 2]), ("none", 0, [4])],
+)
+def test_what_is_sent_again_keeps_the_limits_of_a_file(
+    begin: Begin, limit: str, of_one: int, requests: list[int]
+) -> None:
+    """`of_one`: as large as so many requests, and not a byte or token more."""
+    life = begin(("bad 1", "bad 2", "bad 3", "bad 4"), settings=ONCE)
+    life.run.wait()
+    first_shard, _ = life.run.ledger.shards(life.run_id)
+    with life.run._at_work() as engine:
+        bench = engine.bench
+        if limit == "enqueued_tokens":
+            bench.settings = replace(bench.settings, max_enqueued_tokens=of_one * first_shard.tokens // 2)
+        elif limit != "none":
+            name = f"limits.{limit}"
+            fact = replace(bench.provider.facts[name], value=of_one * first_shard.file_bytes // 2 or 3)
+            bench.provider = copy(bench.provider)
+            bench.provider.facts = Facts({**bench.provider.facts, name: fact})  # type: ignore[misc]
+        assert plan_next_round(bench, rows=[0, 1, 2, 3]) == 4
+    again = [shard for shard in life.run.ledger.shards(life.run_id) if shard.round == 2]
+    assert [shard.requests for shard in again] == requests
+    assert sum(shard.tokens for shard in again) == 2 * first_shard.tokens
+    assert [shard.file_bytes for shard in again] == [
+        life.run.folder.shard_file(shard.no).stat().st_size for shard in again
+    ]
 
 
 # giving up
