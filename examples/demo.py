@@ -34,7 +34,7 @@ ELSEWHERE = ("openai/gpt-5-nano", "openai/gpt-4o-mini", "gemini/gemini-2.5-flash
 # Ratings go from -4 to +4, the mean of twenty people; what lies this close to 0 they did not call either way.
 UNDECIDED = 0.5
 BAR_CELLS = 40
-TEXT_CELLS = 72
+TEXT_CELLS = 52  # the table fits into a terminal of 80
 
 SHELL = (
     "nono run examples/amazon_reviews.csv -p '{{ text }}' -s @examples/sentiment.system.txt "
