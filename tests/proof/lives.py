@@ -81,10 +81,12 @@ def planned(
     rows_per_part: int = 2,
     settings: Settings = SETTINGS,
     provider: str = "openai",
+    id_column: str | None = None,
 ) -> Plan:
+    """A planned run, with a row for each of the texts; `id_column` has ids of their own."""
     model, base_url, _ = DIALECTS[provider]
     run = nono.run(
-        [{"text": text} for text in texts],
+        [{"text": text} | ({id_column: f"own {no}"} if id_column else {}) for no, text in enumerate(texts)],
         prompt="{{ text }}",
         model=model,
         home=home,
@@ -93,6 +95,7 @@ def planned(
         settings=settings,
         max_attempts=settings.max_attempts,
         rows_per_part=rows_per_part,
+        id=id_column,
     )
     run.workspace.close()
     return Plan(home, run.id, texts, provider)

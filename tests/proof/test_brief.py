@@ -12,6 +12,8 @@ import pytest
 from lives import LONG, SHORT, Plan, begin_after, live
 from test_crashes import WEATHER, cancel
 from test_seeds import TEXTS, tell
+from test_straggler_crashes import lived
+from test_straggler_crashes import plan as late_plan  # noqa: F401 - a fixture
 from world import LATE, WITH_EFFECT, WITHOUT_EFFECT, Fault, Weather, World
 
 pytestmark = pytest.mark.skipif(os.environ.get("NONO_PROOF") != "brief", reason="told at length elsewhere")
@@ -54,3 +56,8 @@ def test_a_crash_while_it_is_cancelled_does_no_harm(at: int, plan_of: Callable[.
 @pytest.mark.parametrize("seed", range(6))
 def test_a_few_seeds_end_well(seed: int, plan_of: Callable[..., Plan]) -> None:
     assert tell(seed, plan_of(TEXTS, rows_per_part=2)).wrong == []
+
+
+@pytest.mark.parametrize("at", [0, 25, 45, 65, 85])
+def test_a_crash_while_the_last_rows_are_asked_does_no_harm(at: int, late_plan: Plan) -> None:  # noqa: F811
+    assert lived(late_plan, crash_at=frozenset({at}))[1] == []

@@ -551,6 +551,18 @@ def test_rows_of_an_unclear_create_are_not_sent_again_before_a_person_has_decide
     assert len(creates) == 2
 
 
+def test_a_row_with_an_id_of_its_own_is_sent_again_alone_whatever_part_it_is_in(begin: Begin) -> None:
+    life = begin(("ok 1", "ok 2", "ok 3", "flaky 4"), plan={"id_column": "name"})
+    life.run.wait()
+    assert [(row["custom_id"], row["outcome"], row["attempts"]) for row in life.rows()] == [
+        ("own 0", "succeeded", 1),
+        ("own 1", "succeeded", 1),
+        ("own 2", "succeeded", 1),
+        ("own 3", "succeeded", 2),
+    ]
+    assert len(life.noted("executed")) == 5
+
+
 def test_a_retry_leaves_alone_what_is_under_way(begin: Begin) -> None:
     lives: list[Life] = []
 
