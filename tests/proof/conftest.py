@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 import pytest
 from forge import Forge
 from lives import Plan, folder, planned
+
+# The auditor beside a real server is there.
+sys.path.append(str(Path(__file__).parent.parent / "system"))
 
 
 @pytest.fixture(scope="session")
@@ -30,11 +34,20 @@ def plan_of() -> Iterator[Callable[..., Plan]]:
         shutil.rmtree(plan.home, ignore_errors=True)
 
 
-@pytest.fixture
-def forge(tmp_path: Path) -> Iterator[Forge]:
-    forge = Forge(tmp_path)
+@pytest.fixture(scope="session")
+def warm_forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    """Everything is imported once for all tests of a process."""
+    forge = Forge(tmp_path_factory.mktemp("forge"))
     yield forge
     forge.close()
+
+
+@pytest.fixture
+def forge(warm_forge: Forge, tmp_path: Path) -> Iterator[Forge]:
+    """What a test leaves running ends with it."""
+    warm_forge.folder = tmp_path
+    yield warm_forge
+    warm_forge.end()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,9 +19,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,10 @@ class Ended:
 
 
 class Forge:
-    """Starts processes. Not for threads: one order at a time."""
+    """Starts processes, many at a time if need be; what they say is kept in `folder`. Not for threads."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -58,10 +59,11 @@ class Forge:
     ) -> int:
         """Fork `nono ARGV`, with what it says in a file; returns its process id."""
         self._started += 1
-        log = self._folder / f"process-{self._started}.log"
+        log = self.folder / f"process-{self._started}.log"
         log.touch()  # it may die before it says anything
-        order = {"argv": argv, "environment": dict(environment or {}), "log": str(log), "at": at, "signals": signals}
-        pid = int(self._ask({**order, "kill_after_s": kill_after_s, "program": program and str(program)})["pid"])
+        order = {"argv": argv, "program": program and str(program), "log": str(log), "folder": str(Path.cwd())}
+        order |= {"environment": {**os.environ, **(environment or {})}}
+        pid = int(self._ask({**order, "at": at, "signals": signals, "kill_after_s": kill_after_s})["pid"])
         self._running[pid] = log
         return pid
 
@@ -75,9 +77,15 @@ class Forge:
         self.start(*argv, **more)
         return self.wait()
 
-    def close(self) -> None:
+    def end(self) -> None:
+        """Kill what is still running."""
         for pid in self._running:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)  # nobody else reaps: the number is still this process's
+        while self._running:
+            self.wait()
+
+    def close(self) -> None:
+        self.end()
         self._process.communicate()
 
     def _ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,29 +105,62 @@ def serve() -> None:
     import nono.cli
     import nono.providers
     import nono.runs
+    import nono.server.faults
+    import nono.server.models.simulated
     import nono.transport
 
-    for package in (nono.cli, nono.providers, nono.runs):
+    for package in (nono.cli, nono.providers, nono.runs, nono.server.faults):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
 
+    doomed = Doomed()
     for line in sys.stdin:
         order = json.loads(line)
         if order.get("wait"):
-            pid, status = os.wait()
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            answer = {"pid": pid, "code": os.waitstatus_to_exitcode(status)}
+            pid, code = doomed.reap()
+            answer = {"pid": pid, "code": code}
         else:
             pid = os.fork()
             if pid == 0:
                 become(order)
             if order["kill_after_s"] is not None:
-                # Nobody else reaps: the number is still this process's.
-                signal.signal(signal.SIGALRM, lambda *_, pid=pid: os.kill(pid, signal.SIGKILL))
-                signal.setitimer(signal.ITIMER_REAL, order["kill_after_s"])
+                doomed.add(pid, order["kill_after_s"])
             answer = {"pid": pid}
         print(json.dumps(answer), flush=True)
+
+
+class Doomed:
+    """Children that are to die of SIGKILL, each at its instant; one alarm for all of them."""
+
+    def __init__(self) -> None:
+        self._at: dict[int, float] = {}
+        signal.signal(signal.SIGALRM, self._kill)
+
+    def add(self, pid: int, after_s: float) -> None:
+        self._at[pid] = time.monotonic() + after_s
+        self._set_alarm()
+
+    def reap(self) -> tuple[int, int]:
+        """Wait for any child; its number and how it ended."""
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        assert ended is not None
+        # Before its number is anybody else's.
+        self._at.pop(ended.si_pid, None)
+        _, status = os.waitpid(ended.si_pid, 0)
+        return ended.si_pid, os.waitstatus_to_exitcode(status)
+
+    def _kill(self, *_: object) -> None:
+        now = time.monotonic()
+        for pid in [pid for pid, at in self._at.items() if at <= now]:
+            del self._at[pid]
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        left_s = min(self._at.values()) - time.monotonic() if self._at else 0.0
+        signal.setitimer(signal.ITIMER_REAL, max(left_s, 1e-4) if self._at else 0.0)
 
 
 def become(order: Mapping[str, Any]) -> None:
@@ -131,7 +172,10 @@ def become(order: Mapping[str, Any]) -> None:
         os.dup2(nothing, 0)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        os.environ.clear()
         os.environ.update(order["environment"])
+        os.chdir(order["folder"])
         if order["at"] is not None:
             signal_at(order["at"], order["signals"])
         sys.argv = [order["program"] or "nono", *order["argv"]]

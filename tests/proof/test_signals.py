@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,25 @@ WORDS = {
 }
 
 
+def batched(numbers: range, size: int) -> Iterator[tuple[int, ...]]:
+    left = iter(numbers)
+    while some := tuple(islice(left, size)):
+        yield some
+
+
+@dataclass(frozen=True)
+class Life:
+    """A planned run, the boundary that its process is to be interrupted at, and how that is started."""
+
+    at: int
+    run: Run
+    environment: dict[str, str]
+
+    @property
+    def words(self) -> tuple[str, str]:
+        return "resume", self.run.id
+
+
 @dataclass
 class Beside:
     """Planned runs beside a server, and how `nono` finds both."""
@@ -41,7 +61,7 @@ class Beside:
     folder: Path
     planned: int = 0
 
-    def plan(self) -> tuple[Run, dict[str, str]]:
+    def plan(self, at: int = 0) -> Life:
         self.planned += 1
         home = self.folder / f"home-{self.planned}"
         run = nono.run(
@@ -54,7 +74,7 @@ class Beside:
             rows_per_part=2,
             settings=QUICK,
         )
-        return run, self.server.environment() | {"NONO_HOME": str(home), "OPENAI_API_KEY": "local"}
+        return Life(at, run, self.server.environment() | {"NONO_HOME": str(home), "OPENAI_API_KEY": "local"})
 
 
 @pytest.mark.parametrize("signals", WORDS, ids=["SIGINT", "SIGINT-SIGINT", "SIGTERM"])
@@ -65,24 +85,34 @@ def test_a_signal_at_any_boundary_leaves_a_run_that_goes_on_from_there(
     left = 0
     with LocalServer(model, data=tmp_path / "server") as server:
         beside = Beside(server, tmp_path)
-        for at in range(len(signals), MOST_BOUNDARIES, EVERY):
-            run, environment = beside.plan()
-            ended = forge.run("resume", run.id, environment=environment, at=at, signals=signals)
-            if ended.code == 0:  # it was over before
-                assert run.status.state is RunState.FINISHED, f"{at}: {ended.said}"
-                run.workspace.close()
-                if "leaving" not in ended.said:
-                    break
-                continue
-            left += 1
-            assert ended.code == WORDS[signals], f"{at}: {ended.said}"
-            assert "batches go on at the provider" in ended.said, f"{at}: {ended.said}"
-            if len(signals) == 1:
-                assert f"resume with: nono resume {run.id}" in ended.said, f"{at}: {ended.said}"
-            again = forge.run("resume", run.id, environment=environment)
-            assert again.code == 0, f"{at}: {again.said}"
-            assert [row["answer"] for row in run.results()] == ["ok", "flaky", "fine"]
-            run.workspace.close()
+        for wave in batched(range(len(signals), MOST_BOUNDARIES, EVERY), AT_ONCE):
+            lives: dict[int, Life] = {}
+            for at in wave:
+                life = beside.plan(at)
+                lives[forge.start(*life.words, environment=life.environment, at=at, signals=signals)] = life
+            left_behind, over = [], 0
+            for _ in wave:
+                ended = forge.wait()
+                life = lives[ended.pid]
+                if ended.code == 0:  # it was over before, or nearly
+                    assert life.run.status.state is RunState.FINISHED, f"{life.at}: {ended.said}"
+                    over += "leaving" not in ended.said
+                    continue
+                assert ended.code == WORDS[signals], f"{life.at}: {ended.said}"
+                assert "batches go on at the provider" in ended.said, f"{life.at}: {ended.said}"
+                if len(signals) == 1:
+                    assert f"resume with: nono resume {life.run.id}" in ended.said, f"{life.at}: {ended.said}"
+                left_behind.append(life)
+            again = {forge.start(*life.words, environment=life.environment): life for life in left_behind}
+            for _ in again:
+                ended = forge.wait()
+                assert ended.code == 0, f"{again[ended.pid].at}: {ended.said}"
+            for life in lives.values():
+                assert [row["answer"] for row in life.run.results()] == ["ok", "flaky", "fine"]
+                life.run.workspace.close()
+            left += len(left_behind)
+            if over:
+                break
         assert set(completed(server).values()) == {1}
         wrong = {text: times for text, times in model.asked.items() if times != (2 if text.startswith("flaky") else 1)}
         assert wrong == {}
@@ -93,12 +123,12 @@ def test_a_signal_at_any_boundary_leaves_a_run_that_goes_on_from_there(
 def test_of_many_processes_on_a_run_one_owns_it_and_the_others_name_it(
     forge: Forge, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
-    for _ in range(STARTS // AT_ONCE):
+    for number in range(STARTS // AT_ONCE):
         model = Counting(pause_s=60.0)
         with LocalServer(model, data=tmp_path / "server") as server:
-            beside = Beside(server, tmp_path / str(_))
-            run, environment = beside.plan()
-            pids = {forge.start("resume", run.id, environment=environment) for _ in range(AT_ONCE)}
+            beside = Beside(server, tmp_path / str(number))
+            life = beside.plan()
+            pids = {forge.start(*life.words, environment=life.environment) for _ in range(AT_ONCE)}
             refused = [forge.wait() for _ in range(AT_ONCE - 1)]
             (owner,) = pids - {ended.pid for ended in refused}
             model._pause.set()
@@ -109,5 +139,5 @@ def test_of_many_processes_on_a_run_one_owns_it_and_the_others_name_it(
                 assert re.search(rf"is owned by (\S+:{owner}|another process)\b", ended.said), ended.said
             # One that came before the owner had written its name cannot say it; the others do.
             assert {prompt: times for prompt, times in model.asked.items() if times > 2} == {}
-            run.workspace.close()
+            life.run.workspace.close()
     figure(f"two and more processes on one run: {STARTS} starts, one owner each time")
