@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
@@ -15,7 +16,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from nono.errors import SettingsError
+import nono.server
+from nono.errors import MissingExtra, SettingsError
 from nono.server.app import LocalServer
 from nono.server.database import StoreError
 
@@ -179,3 +181,9 @@ def test_faults_that_make_no_sense_are_told_with_what_there_is(tmp_path: Path, f
     assert code == 2
     assert f"error: {said}" in error
     assert "\nhint: " in error
+
+
+def test_without_its_extra_the_server_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    with pytest.raises(MissingExtra, match=r"the local server needs the extra \[server\]"):
+        importlib.reload(nono.server)

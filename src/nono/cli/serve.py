@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from nono.cli.choices import json_option
-from nono.errors import MissingExtra, SettingsError
+from nono.errors import SettingsError
 
 
 @click.command()
@@ -59,13 +59,8 @@ def command(
       export OPENAI_BASE_URL=http://127.0.0.1:8765/v1 OPENAI_API_KEY=local
       nono run reviews.csv -p "Sentiment of: {{ text }}" -m openai/gpt-4o-mini
     """
-    try:
-        from nono.server.app import Settings, check_exposure, clock_for, environment, serve
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("nono"):
-            raise
-        raise MissingExtra("nono serve", "server") from error
     from nono.secret import Secret
+    from nono.server.app import Settings, check_exposure, clock_for, environment, serve
 
     if upstream is not None and model != "simulated":
         raise SettingsError(

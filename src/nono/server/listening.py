@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
 
+import uvicorn
 from starlette.types import ASGIApp
 
-from nono.errors import MissingExtra, SettingsError
+from nono.errors import SettingsError
+from nono.server.connections import DeadlineProtocol
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -37,14 +38,8 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{shown}:{port}"
 
 
-def uvicorn_of(app: ASGIApp, on_ready: Callable[[], None] | None) -> Any:
-    """A uvicorn server that is not running yet; `on_ready` is called when it accepts calls. Raises MissingExtra."""
-    try:
-        import uvicorn
-
-        from nono.server.connections import DeadlineProtocol
-    except ModuleNotFoundError as error:
-        raise MissingExtra("the local server", "server") from error
+def uvicorn_of(app: ASGIApp, on_ready: Callable[[], None] | None) -> uvicorn.Server:
+    """A uvicorn server that is not running yet; `on_ready` is called when it accepts calls."""
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
