@@ -32,8 +32,8 @@ class Answers:
 
     `files` are its answer files, successes first. `requests` is its input file; None means that it had all of the
     part's own requests and no others. `unanswered` is what became of requests without an answer line (a batch that
-    expired: EXPIRED), and `error` why, where the provider said so. A `pending` attempt has not ended: its rows are
-    asked about already, and nothing else is known. A `sync` one had no batch, and is paid at the full price.
+    expired: EXPIRED), and `error` why, where the provider said so. A `sync` attempt had no batch, and is paid at the
+    full price.
     """
 
     files: Sequence[Path] = ()
@@ -41,7 +41,6 @@ class Answers:
     batch_id: str | None = None
     unanswered: Outcome = Outcome.MISSING
     error: RequestError | None = None
-    pending: bool = False
     sync: bool = False
 
 
@@ -190,7 +189,7 @@ def join(
         for own_id in asked & ids.keys():
             joined.members[ids[own_id]] = 1
         elsewhere = asked - ids.keys()
-    for path in () if answers.pending else answers.files:
+    for path in answers.files:
         line_number = 0
         for file_number, end, lines in joined.scan(path):
             end -= 1

@@ -50,18 +50,16 @@ def settle(
     results: Path,
     price: Price | None = None,
     full_price: Price | None = None,
-    max_attempts: int | None = None,
     reask: int = 0,
 ) -> PartSummary:
     """Write the results of a part into the folder `results`: one row per input row, in order, whole or not at all.
 
     Rows with an answer of an earlier run (it is kept beside them) have that.
 
-    `attempts` are all that had rows of the part, in the order of their making; those that have not ended are
-    `pending`. `rows` is the folder of the kept rows, `columns` and `id_column` the plan's. Borrowed rows get the
-    outcome of the row they borrow from, if its part is settled: parts that borrow are settled once more when all
-    others are. Rows that were tried `max_attempts` times are not `retryable` any more. A row whose answers did not fit
-    the schema is asked again up to `reask` times, with the answer and what is wrong with it.
+    `attempts` are all that had rows of the part and are over, in the order of their making. `rows` is the folder of the
+    kept rows, `columns` and `id_column` the plan's. Borrowed rows get the outcome of the row they borrow from, if its
+    part is settled: parts that borrow are settled once more when all others are. A row whose answers did not fit the
+    schema is asked again up to `reask` times, with the answer and what is wrong with it.
 
     Nothing that stands in an answer file makes this raise.
     """
@@ -74,7 +72,7 @@ def settle(
     source = kept_rows(rows, part.no)
     reused = Reused(rows, part.no, part.row_count)
     ids = _ids(source, id_column, part, borrowed, reused)
-    tally = Tally(part, price, max_attempts, full_price)
+    tally = Tally(part, price, full_price)
     reader = IdReader(provider.id_key, provider.id_mark)
     joined = [join(one, ids, part.row_count, reader, provider.decode, tally.oddities) for one in attempts]
     settled = _Rows(task.kind, layout, shape, provider.decode, joined, tally, borrowed, reused, id_column, reask)
@@ -139,7 +137,7 @@ class _Rows:
         self._id_column = id_column
         self._reask = reask
         self._nothing = (None,) * len(layout.parsed)
-        sole = joined[0] if len(joined) == 1 and not joined[0].answers.pending else None
+        sole = joined[0] if len(joined) == 1 else None
         self._only = sole
         self._batch_id = sole.answers.batch_id if sole else None
 
@@ -218,9 +216,6 @@ class _Rows:
         for joined in self._joined:
             if not joined.asked(row):
                 continue
-            if joined.answers.pending:
-                best.pending = True
-                continue
             attempts += 1
             one = last = self._one(joined, row, custom_id)
             if one.usage is not NO_USAGE:
@@ -234,7 +229,6 @@ class _Rows:
                 misfits += _is_misfit(one)
                 better = best.outcome is not Outcome.SUCCEEDED and _rank(one) <= _rank(best)
             if better:
-                one.pending = best.pending
                 best = one
         best.attempts, best.usage, best.sync_usage = attempts, usage, sync_usage
         if best.outcome is not Outcome.SUCCEEDED:

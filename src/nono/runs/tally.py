@@ -83,7 +83,6 @@ class Settled(msgspec.Struct, gc=False):
     usage: Usage = NO_USAGE
     # What of it came without a batch.
     sync_usage: Usage = NO_USAGE
-    pending: bool = False
     last: RequestError | None = None
     reask: bool = False
 
@@ -91,15 +90,12 @@ class Settled(msgspec.Struct, gc=False):
 class Tally:
     """Counts while rows are settled."""
 
-    def __init__(
-        self, part: PlannedPart, price: Price | None, max_attempts: int | None, full_price: Price | None = None
-    ) -> None:
+    def __init__(self, part: PlannedPart, price: Price | None, full_price: Price | None = None) -> None:
         self.oddities = Oddities()
         self._part = part
         self._price = price
         self._full_price = full_price
         self._sync_cost_usd = 0.0
-        self._max_attempts = max_attempts
         self._outcomes = dict.fromkeys(Outcome, 0)
         self._input = self._output = self._cached = self._reasoning = 0
         self._cost_usd = 0.0
@@ -118,9 +114,8 @@ class Tally:
         self._outcomes[settled.outcome] += 1
         error = settled.error
         if error is not None:
-            given_up = self._max_attempts is not None and settled.attempts >= self._max_attempts
             last = settled.last or error
-            again = (last.retryable or settled.reask) and not settled.pending and not given_up
+            again = last.retryable or settled.reask
             self._count(error, row, again=again)
             if again:
                 self._retryable.append(self._part.first_row + row)
