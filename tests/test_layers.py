@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parent.parent / "src" / "nono"
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "nono"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 # Layer → what it may import of nono, besides itself. `docs/architecture.md` shows the same table in words.
 VALUES = {"errors", "secret", "model"}
@@ -44,20 +47,14 @@ def layer(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    found = set()
+    names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text())):
-        names = (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "nono" and len(parts) > 1:
-                found.add(parts[1])
-    return found
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    modules = {name.split(".")[1] for name in names if name.startswith("nono.")}
+    return modules - {"__version__"}
 
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
@@ -70,6 +67,21 @@ def test_a_module_imports_only_from_the_layers_below_it(path: Path) -> None:
 def test_only_a_providers_own_folder_asks_for_it_by_name(provider: str, word: str) -> None:
     for path in SOURCE.joinpath("runs").rglob("*.py"):
         assert f'== "{word}"' not in path.read_text(), path
+
+
+def section(heading: str) -> str:
+    return ARCHITECTURE.read_text("utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
+
+
+def test_every_layer_stands_in_the_page_on_architecture() -> None:
+    missing = [name for name in ALLOWED if name != "__init__" and f"`{name}" not in section("Layers")]
+    assert missing == []
+
+
+def test_every_file_of_the_runs_stands_once_in_the_page_on_architecture() -> None:
+    named = re.findall(r"`(\w+)`", section("Where to begin reading"))
+    there = [path.stem for path in SOURCE.joinpath("runs").iterdir() if path.stem[0] != "_"]
+    assert sorted(named) == sorted(there)
 
 
 def test_only_the_ledger_sees_sqlite_among_the_runs() -> None:
