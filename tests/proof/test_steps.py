@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from lives import SETTINGS, Plan, begin_after, opened, planned
+from test_straggler_crashes import BEFORE_S, WINDOW_S, LateWorld
 from world import Crash, Fault, Weather, World
 
 from nono.errors import InputError, NotFound
@@ -20,6 +21,7 @@ from nono.exchange import Call, Reply
 from nono.facts import Facts
 from nono.providers import Task, provider_named
 from nono.runs.adopting import requests_of
+from nono.runs.bench import FinishSync
 from nono.runs.ledger import AttemptRow
 from nono.runs.rounds import plan_next_round
 from nono.runs.run import Run
@@ -77,9 +79,9 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
         texts: tuple[str, ...] = ONE, weather: Weather | None = None, *, answer: Answer | None = None, **words: Any
     ) -> Life:
         """A run that has been planned; `answer` may answer a call in the world's place."""
-        settings = words.pop("settings", SETTINGS)
+        settings, kind = words.pop("settings", SETTINGS), words.pop("kind", World)
         plan: Plan = planned(tmp_path / f"life-{len(lives)}", texts, settings=settings, **words.pop("plan", {}))
-        world = begin_after(World(weather, **words), plan)
+        world = begin_after(kind(weather, **words), plan)
         life = Life(plan.home, plan.run_id, world, opened(plan.home, plan.run_id, world))
         _watch(life, answer)
         lives.append(life)
@@ -563,6 +565,34 @@ def test_a_row_with_an_id_of_its_own_is_sent_again_alone_whatever_part_it_is_in(
     assert len(life.noted("executed")) == 5
 
 
+def test_no_row_is_sent_more_often_than_max_attempts_says_whatever_part_it_is_in(begin: Begin) -> None:
+    life = begin(("ok 1", "ok 2", "expire 3", "flaky 4"), settings=replace(SETTINGS, max_attempts=2))
+    life.run.wait()
+    assert life.outcomes() == ["succeeded", "succeeded", "succeeded", "errored"]
+    assert len(life.at(CREATE)) == 3
+
+
+LATE = FinishSync(before_s=BEFORE_S, most_rows=100, calls=2)
+
+
+def test_the_last_rows_are_asked_without_a_batch_and_what_that_costs_at_most_is_told(begin: Begin) -> None:
+    life = begin(weather=Weather(running_s=WINDOW_S - 50), kind=LateWorld)
+    life.run.wait(settings=replace(SETTINGS, finish_sync=LATE))
+    (plan,) = life.told("retry_planned")
+    assert (plan["sync"], plan["requests"], plan["at_most_usd"] > 0) == (True, 1, True)
+    assert len(life.noted("asked")) == 1
+    assert life.outcomes() == ["succeeded", "succeeded"]
+
+
+def test_the_last_rows_wait_for_a_batch_where_asking_them_without_one_would_pass_the_budget(begin: Begin) -> None:
+    life = begin(("expire 1",), kind=LateWorld)
+    one_and_a_half_usd = 1.5 * (life.run.estimated_usd or 0.0)
+    life.run.wait(settings=replace(SETTINGS, finish_sync=LATE, max_cost_usd=one_and_a_half_usd))
+    assert [plan.get("sync", False) for plan in life.told("retry_planned")] == [False]
+    assert life.noted("asked") == []
+    assert life.outcomes() == ["succeeded"]
+
+
 def test_a_retry_leaves_alone_what_is_under_way(begin: Begin) -> None:
     lives: list[Life] = []
 
@@ -615,6 +645,16 @@ def test_what_is_sent_again_keeps_the_limits_of_a_file(
     assert [shard.file_bytes for shard in again] == [
         life.run.folder.shard_file(shard.no).stat().st_size for shard in again
     ]
+
+
+def test_batches_of_other_runs_and_of_nobody_are_left_alone(begin: Begin) -> None:
+    life = begin(weather=Weather(running_s=600))
+    life.run.wait(until_submitted=True)
+    (mine,) = life.world.batches.values()
+    for tag in (None, "nono-another-0-1-0", "something"):
+        life.world.batches[f"batch_{tag}"] = replace(mine, id=f"batch_{tag}", tag=tag, made_ms=mine.made_ms + 1)  # type: ignore[arg-type]
+    assert life.run.wait().succeeded == 2
+    assert life.noted("cancel") == []
 
 
 # giving up

@@ -104,7 +104,7 @@ def plan_next_round(bench: Bench, *, rows: Sequence[int] | None = None) -> int:
         elif rounds.get(part.no, 0) < bench.settings.max_attempts:
             mine = list(_summary(bench, part.no).retryable)
         else:
-            mine = []
+            continue
         if mine and _is_told(bench, part.no):
             wanted[part.no] = mine
     if not wanted:
@@ -122,7 +122,7 @@ def plan_next_round(bench: Bench, *, rows: Sequence[int] | None = None) -> int:
                 add_shard(
                     commit,
                     no=shard.no,
-                    round=1 + max(rounds.get(no, 0) for no in shard.parts),
+                    round=1 + max(rounds[no] for no in shard.parts),
                     requests=shard.requests,
                     file_bytes=shard.file_bytes,
                     tokens=round(shard.tokens),
