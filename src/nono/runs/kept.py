@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from nono.datasets import ArrowBatch, Batch, DictBatch, Source, TextBatch
+from nono.datasets.arrays import text_array
 from nono.datasets.arrow import ArrowSource, have_arrow
 from nono.datasets.jsonrows import JsonLinesSource
 from nono.files import whole_file
@@ -88,5 +89,5 @@ def _record_batch(batch: Batch) -> Any:
     import pyarrow as pa
 
     assert isinstance(batch, TextBatch)
-    arrays = [pa.array(column, pa.string()) for column in batch.columns]
+    arrays = [text_array(column) for column in batch.columns]
     return pa.RecordBatch.from_arrays(arrays, names=list(batch.names))

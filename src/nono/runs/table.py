@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from nono.datasets import ArrowBatch, Batch
+from nono.datasets.arrays import ARRAYS
 from nono.datasets.arrow import have_arrow
 from nono.files import whole_file
 from nono.jsonl import decode, split_lines
@@ -188,20 +189,14 @@ def add_array(column: Column, name: str, values: Sequence[Any], fields: list[Any
     """Append the Arrow field and array of a column of Python values."""
     import pyarrow as pa
 
-    kind = {
-        "text": pa.string(),
-        "bool": pa.bool_(),
-        "int": pa.int64(),
-        "float": pa.float64(),
-        "vector": pa.list_(pa.float64()),
-    }.get(column.kind, pa.string())
+    build = ARRAYS.get(column.kind, ARRAYS["text"])
     if column.kind == "json":
         values = [None if value is None else json_text(value) for value in values]
     try:
-        array = pa.array(values, kind)
-    except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError):
-        array = pa.array([_fitting(column.kind, value) for value in values], kind)
-    fields.append(pa.field(name, kind, metadata=JSON_MARK if column.kind == "json" else None))
+        array = build(values)
+    except (OverflowError, UnicodeError, TypeError, ValueError):
+        array = build([_fitting(column.kind, value) for value in values])
+    fields.append(pa.field(name, array.type, metadata=JSON_MARK if column.kind == "json" else None))
     arrays.append(array)
 
 
@@ -225,14 +220,14 @@ def _fitting(kind: str, value: Any) -> Any:
     match kind, value:
         case _, None:
             return None
-        case "int", int() if -(1 << 63) <= value < 1 << 63:
-            return value
+        case "int", int() | float() if -(1 << 63) <= value < 1 << 63 and value == int(value):
+            return int(value)
         case "float", int() | float() if abs(value) < 1e308:
             return float(value)
         case "bool", bool():
             return value
         case "vector", list():
-            return value if all(isinstance(number, (int, float)) for number in value) else None
+            return value if all(isinstance(one, (int, float)) and abs(one) < 1e308 for one in value) else None
         case "text" | "json", _:
             return clean(value if isinstance(value, str) else json_text(value))
     return None
