@@ -199,6 +199,13 @@ def test_the_best_outcome_of_several_attempts_wins_and_all_are_paid_for() -> Non
         assert summary.outcomes[Outcome.SUCCEEDED] == 3
 
 
+def test_errors_are_counted_by_their_code_and_so_are_those_that_are_sent_again() -> None:
+    with bench(["a", "b", "c"], rows_per_part=3) as b:
+        brought = b.answers([], [failed("r-0", 400, "no"), failed("r-1", 429, "busy"), failed("r-2", 429, "busy")])
+        found = [(error.code, error.count, error.row, error.again) for error in b.settle(brought).errors]
+        assert found == [("busy", 2, 1, 2), ("no", 1, 0, 0)]
+
+
 def test_a_failed_retry_keeps_the_last_reason_and_a_success_is_never_lost() -> None:
     with bench(["a", "b"]) as b:
         first = b.answers([ok("r-0", "A")], [failed("r-1", 500, "first")])
