@@ -11,6 +11,8 @@ import pytest
 from engine_tools import Beside, batches, events, texts
 
 from nono.exchange import Call, Reply, Send
+from nono.facts import read_facts
+from nono.runs.admission import most_batches
 from nono.runs.run import Run
 from nono.server.app import LocalServer
 
@@ -46,6 +48,13 @@ def test_no_more_than_max_batches_are_at_work_at_a_time(beside: Beside) -> None:
     run.wait(until_submitted=True)
     assert len(batches(beside.server)) == 2
     assert reasons(run) == ["2 batches at work"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "wished", "most"), [("gemini", 200, 100), ("gemini", 50, 50), ("openai", 200, 200)]
+)
+def test_no_more_batches_are_at_work_than_the_provider_takes(provider: str, wished: int, most: int) -> None:
+    assert most_batches(wished, read_facts(provider)) == most
 
 
 @pytest.mark.parametrize(

@@ -319,14 +319,14 @@ def test_an_answer_without_text_is_kept_as_json() -> None:
 def test_borrowed_rows_get_the_answer_of_the_row_they_borrow_from_for_nothing() -> None:
     with bench(["a", "b", "a", "c", "b", "a"], dedupe=True, rows_per_part=2) as b:
         second = b.settle(b.answers([ok("r-3", "C")]), part=1, price=PRICE)
-        assert (second.borrowed_missing, second.outcomes[Outcome.MISSING], second.retryable) == (2, 2, ())
+        assert (second.outcomes[Outcome.MISSING], second.retryable) == (2, ())
         first = b.settle(b.answers([ok("r-0", "A")], [failed("r-1")]), price=PRICE)
         second = b.settle(b.answers([ok("r-3", "C")]), part=1, price=PRICE)
         assert b.column("answer") == ["A", None, "A", "C", None, "A"]
         assert b.column("custom_id") == [f"r-{n}" for n in range(6)]
         assert b.column("cost_usd") == [0.00002, 0.0, 0.0, 0.00002, 0.0, 0.0]
         assert (first.retryable, second.retryable) == ((1,), ())
-        assert (second.usage, second.borrowed_missing) == (Usage(10, 5), 0)
+        assert (second.usage, second.outcomes[Outcome.MISSING]) == (Usage(10, 5), 0)
 
 
 def test_borrowed_parsed_values_survive_the_way_through_the_file() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nono.facts import Facts
 from nono.runs.bench import Bench
 from nono.runs.ledger import AttemptRow, ShardRow
 from nono.runs.money import dollars
@@ -60,12 +61,18 @@ def decide(bench: Bench, attempt: AttemptRow, shard: ShardRow) -> Wait | Stop | 
     crowd = bench.crowds.get(attempt.id, 0)
     if 0 < crowd <= batches:
         return Wait(f"no room beside {crowd} batches", 60.0)
-    if batches >= settings.max_batches:
+    if batches >= most_batches(settings.max_batches, bench.provider.facts):
         return Wait(f"{batches} batches at work", 60.0)
     per_hour = bench.provider.facts.get("limits.creates_per_hour")
     if per_hour is not None and ledger.creates_since(run.account, bench.now() - HOUR_MS) >= per_hour.value:
         return Wait(f"{per_hour.value:,} batches created within the hour", 60.0)
     return GRANTED
+
+
+def most_batches(wished: int, facts: Facts) -> int:
+    """How many batches may be at work at a time: as many as are wished for, where the provider has no limit below."""
+    limit = facts.get("limits.concurrent_batches")
+    return wished if limit is None else min(wished, limit.value)
 
 
 def over_budget(bench: Bench, more_usd: float | None) -> bool:

@@ -38,9 +38,9 @@ class PartSummary(msgspec.Struct, frozen=True):
     """What became of a part's rows. `outcomes` has all five; they add up to the part's rows.
 
     `retryable` are rows (counted from the data set's first) that have no answer and may get one in another batch;
-    those of them that are `reasked` get their last answer and what is wrong with it along. `borrowed_missing` counts
-    rows that wait for the answer of a row in another part. `stops_run` is an error after which no other request will
-    fare better. `cost_usd` is None where the price is not known; `sync_cost_usd` of it was paid without a batch.
+    those of them that are `reasked` get their last answer and what is wrong with it along. `stops_run`
+    is an error after which no other request will fare better. `cost_usd` is None where the price is not known;
+    `sync_cost_usd` of it was paid without a batch.
     """
 
     no: int
@@ -53,7 +53,6 @@ class PartSummary(msgspec.Struct, frozen=True):
     reasked: tuple[int, ...] = ()
     errors: tuple[ErrorCount, ...] = ()
     oddities: Oddities = msgspec.field(default_factory=Oddities)
-    borrowed_missing: int = 0
     stops_run: RequestError | None = None
 
 
@@ -102,7 +101,6 @@ class Tally:
         self._retryable: list[int] = []
         self._reasked: list[int] = []
         self._errors: dict[str, ErrorCount] = {}
-        self._borrowed_missing = 0
         self._stops_run: RequestError | None = None
 
     @property
@@ -143,8 +141,6 @@ class Tally:
     def enter_borrowed(self, row: int, outcome: str, error: RequestError | None) -> None:
         """Count a row that shares another's request, and therefore its fate, but not its price."""
         self._outcomes[Outcome(outcome)] += 1
-        if error is WAITS:
-            self._borrowed_missing += 1
         if error is not None:
             self._count(error, row)
 
@@ -166,6 +162,5 @@ class Tally:
             reasked=tuple(self._reasked),
             errors=tuple(sorted(self._errors.values(), key=lambda one: -one.count)),
             oddities=self.oddities,
-            borrowed_missing=self._borrowed_missing,
             stops_run=self._stops_run,
         )
