@@ -32,6 +32,7 @@ from nono.exchange import Call, Reply
 from nono.runs.events import Event, Happened
 from nono.runs.ledger import AttemptState, RunState
 from nono.runs.owner import Ownership, RunOwned
+from nono.runs.rounds import plan_next_round
 from nono.server.app import LocalServer
 
 
@@ -102,6 +103,14 @@ def test_identical_requests_are_sent_once_and_both_rows_have_the_answer(beside: 
     run.wait(timeout_s=20)
     assert answers(run) == ["same", "other", "same"]
     assert sum(batch.counts.total for batch in batches(beside.server)) == 2
+
+
+def test_a_row_without_a_request_of_its_own_is_not_sent_again(beside: Beside) -> None:
+    run = beside.run([{"text": "[[nono:error 400 too_long]]"}] * 2, dedupe=True)
+    assert run.wait(timeout_s=20).failed == 2
+    with run._at_work() as engine:
+        assert plan_next_round(engine.bench, rows=[1]) == 0
+        assert plan_next_round(engine.bench, rows=[0, 1]) == 1
 
 
 def test_borrowed_rows_of_an_answer_that_came_late_have_it_too(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def settle_the_rest(bench: Bench) -> None:
 
 
 def plan_next_round(bench: Bench, *, rows: Sequence[int] | None = None) -> int:
-    """Make shards of the rows that may still get an answer; returns how many rows.
+    """Make shards of the rows that may still get an answer; returns how many requests these are.
 
     Without `rows`: what is retryable in parts that have not had `max_attempts` rounds. With `rows` (a person's wish,
     in ascending order): these, whatever they ended as. Either way, parts with an attempt that may still bring an answer
@@ -112,6 +112,9 @@ def plan_next_round(bench: Bench, *, rows: Sequence[int] | None = None) -> int:
     sync = rows is None and stragglers.are_these(bench, wanted)
     with bench.settling:
         made = list(_write_shards(bench, wanted))
+        if not made:
+            return 0
+        requests = sum(shard.requests for shard in made)
         prices = [_price(bench, shard, sync=sync) for shard in made]
         at_most_usd = None if None in prices else sum(usd for usd in prices if usd is not None)
         if sync and over_budget(bench, at_most_usd):
@@ -131,9 +134,8 @@ def plan_next_round(bench: Bench, *, rows: Sequence[int] | None = None) -> int:
                     begin=SYNC if sync else BATCHED,
                 )
             how: dict[str, Any] = {"sync": True, "at_most_usd": at_most_usd} if sync else {}
-            requests = sum(shard.requests for shard in made)
             commit.event(Happened.RETRY_PLANNED, requests=requests, shards=[one.no for one in made], **how)
-    return sum(len(mine) for mine in wanted.values())
+    return requests
 
 
 # --- settling ---

@@ -272,7 +272,7 @@ class Run:
         """Plan to send again the rows that have no answer: `failed` (an error), `missing` (never answered) or `all`.
 
         What has an answer is never sent again, nor what may still get one: parts with rows that are under way, or that
-        wait for a decision (`resolve`), are left alone. Returns how many rows; `wait` sends them.
+        wait for a decision (`resolve`), are left alone. Returns how many requests these are; `wait` sends them.
         """
         outcomes = RETRY_OUTCOMES.get(which)
         if outcomes is None:
