@@ -22,6 +22,7 @@ from nono.facts import Facts
 from nono.providers import Task, provider_named
 from nono.runs.adopting import requests_of
 from nono.runs.bench import FinishSync
+from nono.runs.harvest import CLEAN_TRIES
 from nono.runs.ledger import AttemptRow
 from nono.runs.rounds import plan_next_round
 from nono.runs.run import Run
@@ -647,6 +648,38 @@ def test_what_is_sent_again_keeps_the_limits_of_a_file(
     ]
 
 
+def test_a_file_that_is_gone_before_its_batch_begins_is_sent_anew_and_costs_no_attempt(begin: Begin) -> None:
+    life = begin(weather=Weather(validating_s=100), settings=ONCE)
+    life.run.wait(until_submitted=True)
+    for file in life.world.files.values():
+        file.deleted = True
+    assert life.run.wait().succeeded == 2
+    assert life.states() == ["abandoned", "cleaned"]
+    assert [row["attempts"] for row in life.rows()] == [1, 1]
+
+
+# cleaning up
+
+
+def test_everything_of_a_settled_batch_is_deleted_once(begin: Begin) -> None:
+    life = begin(("ok 1", "bad 2"))
+    life.run.wait()
+    deletes = [call for call, _ in life.times if call.startswith("DELETE")]
+    assert sorted(deletes) == sorted(f"DELETE /files/{id}" for id in life.world.files)
+    assert life.attempts()[0].done_requests == 2
+
+
+def test_what_cannot_be_deleted_holds_no_run_for_long(begin: Begin) -> None:
+    life = begin(answer=lambda call: refusal(503, "Not now.") if call.method == "DELETE" else None)
+    assert life.run.wait().succeeded == 2
+    assert [event["step"] for event in life.told("trouble")] == ["clean"] * CLEAN_TRIES
+    assert [event["error"] for event in life.told("not_cleaned")] == ["openai: HTTP 503: Not now."]
+    assert life.states() == ["cleaned"]
+
+
+# giving up and leaving alone
+
+
 def test_batches_of_other_runs_and_of_nobody_are_left_alone(begin: Begin) -> None:
     life = begin(weather=Weather(running_s=600))
     life.run.wait(until_submitted=True)
@@ -655,9 +688,6 @@ def test_batches_of_other_runs_and_of_nobody_are_left_alone(begin: Begin) -> Non
         life.world.batches[f"batch_{tag}"] = replace(mine, id=f"batch_{tag}", tag=tag, made_ms=mine.made_ms + 1)  # type: ignore[arg-type]
     assert life.run.wait().succeeded == 2
     assert life.noted("cancel") == []
-
-
-# giving up
 
 
 @pytest.mark.parametrize(("files", "deleted"), [("delete", True), ("keep", False)])
