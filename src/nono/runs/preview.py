@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 
@@ -18,7 +18,7 @@ from nono.runs.folder import RunFolder
 from nono.runs.plan import ROWS_PER_PART, Plan
 from nono.runs.plan import plan as cut
 from nono.runs.spec import RunSpec
-from nono.runs.words import asked_by, finish_sync_of, make_spec
+from nono.runs.words import Words, asked_by, finish_sync_of, make_spec
 from nono.runs.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -54,19 +54,21 @@ class PlanReport:
 def plan(
     source: Any,
     *,
+    model: str,
+    prompt: str | None = None,
     format: str | None = None,
     home: str | os.PathLike[str] | None = None,
     rows_per_part: int = ROWS_PER_PART,
     reuse: bool | str | Sequence[str] = False,
     finish_sync: bool | FinishSync = False,
-    **words: Any,
+    **words: Unpack[Words],
 ) -> PlanReport:
-    """What `run(source, **words)` would do: rows, batches, tokens, a range of cost. Reads the data; sends nothing.
+    """What `run` would do with the same words: rows, batches, tokens, a range of cost. Reads the data; sends nothing.
 
     Raises PlanRefused with everything that is wrong with data, template or schema.
     """
-    source, words = asked_by(source, words)
-    spec, provider = make_spec(**words)
+    source, asked = asked_by(source, words)
+    spec, provider = make_spec(model=model, prompt=prompt, **asked)
     # No key is asked for: it is the address that tells whose answers earlier runs have.
     there = replace(spec, base_url=provider.account(api_key="none", base_url=spec.base_url).base_url) if reuse else spec
     with earlier_of(home, there, provider, reuse) as earlier:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from nono.datasets import open_source
 from nono.errors import InputError
@@ -19,7 +19,7 @@ from nono.runs.plan import ROWS_PER_PART, Plan
 from nono.runs.preview import cut_up, earlier_of
 from nono.runs.run import Run
 from nono.runs.spec import RunSpec, save_plan
-from nono.runs.words import asked_by, finish_sync_of, found_at, make_spec, paced_for, provider_and_model, reask_of
+from nono.runs.words import Words, asked_by, found_at, make_spec, paced_for, provider_and_model, settings_of
 from nono.runs.workspace import Workspace, new_run_id
 
 
@@ -36,12 +36,12 @@ def run(
     reuse: bool | str | Sequence[str] = False,
     rows_per_part: int = ROWS_PER_PART,
     max_cost: float | None = None,
-    max_attempts: int = 3,
-    max_batches: int = 50,
-    provider_files: str = "delete",
-    reask: int = 0,
-    finish_sync: bool | FinishSync = False,
-    **words: Any,
+    max_attempts: int | None = None,
+    max_batches: int | None = None,
+    provider_files: str | None = None,
+    reask: int | None = None,
+    finish_sync: bool | FinishSync | None = None,
+    **words: Unpack[Words],
 ) -> Run:
     """Plan a run over a data set; `wait` on it sends it and brings the answers.
 
@@ -51,7 +51,8 @@ def run(
     ids), `images` (columns with pictures), `task` (`chat`, `embedding`, `moderation`, `raw`), `endpoint`,
     `temperature`, `max_tokens`, `top_p`, `stop`, `seed`, `parameters`, `extra_body`, `base_url`, `options` (the
     provider's own: a project, a bucket, a window), `dedupe`, `check` (False: requests and schema are not held against
-    what is known of the provider's), `settings`. `Request`s are sent as they are, to their endpoint.
+    what is known of the provider's), `settings`: what is given by a name of its own (`max_cost`, `max_attempts`, …)
+    takes the place of what they say. `Request`s are sent as they are, to their endpoint.
 
     The same words over the same data find the same run again, finished or not, unless `new` is set: what was answered
     is not sent again; budget, attempts and the like are those of the last call. `max_cost` is a budget in US dollars.
@@ -61,19 +62,18 @@ def run(
     the name of a run, or several, limits it to these.
     Raises PlanRefused for what is wrong with data, template or schema, before anything is sent; MissingKey.
     """
-    if provider_files not in ("delete", "keep"):
-        raise InputError(f"provider_files is {provider_files!r}", hint="delete or keep")
-    settings = replace(
-        words.pop("settings", None) or Settings(),
+    settings = settings_of(
+        words.pop("settings", None),
+        words.get("schema"),
+        reask=reask,
+        finish_sync=finish_sync,
         max_cost_usd=max_cost,
         max_attempts=max_attempts,
         max_batches=max_batches,
         provider_files=provider_files,
-        reask=reask_of(reask, words.get("schema")),
-        finish_sync=finish_sync_of(finish_sync, max_attempts),
     )
-    source, words = asked_by(source, words)
-    spec, provider = make_spec(model=model, prompt=prompt, settings=settings, **words)
+    source, asked = asked_by(source, words)
+    spec, provider = make_spec(model=model, prompt=prompt, settings=settings, **asked)
     account = provider.account(api_key=api_key, base_url=spec.base_url)
     # The address is part of what the run is: a resumption must find the same batches.
     spec = replace(found_at(spec, account), settings=paced_for(spec.settings, account.base_url))
@@ -82,7 +82,7 @@ def run(
     fingerprint = spec.fingerprint(data.fingerprint())
     known = None if new else workspace.ledger.latest_run_with(fingerprint)
     if known is not None:
-        return Run(workspace, known.id, api_key=api_key, settings=settings)
+        return Run(workspace, known.id, api_key=api_key, settings=spec.settings)
     run_id = new_run_id()
     folder = workspace.folder(run_id)
     try:
@@ -96,7 +96,7 @@ def run(
         raise
     if known is not None:
         folder.remove()
-        return Run(workspace, known.id, api_key=api_key, settings=settings)
+        return Run(workspace, known.id, api_key=api_key, settings=spec.settings)
     return Run(workspace, run_id, api_key=api_key)
 
 

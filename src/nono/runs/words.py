@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from nono.datasets.copies import endpoint_of
@@ -18,6 +19,37 @@ from nono.runs.spec import RunSpec
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 LOCAL_POLL_CAP_S = 2.0
 KINDS = ("chat", "embedding", "moderation", "raw")
+
+
+class Words(TypedDict, total=False):
+    """What `nono.run` and `nono.plan` understand besides `model` and `prompt`: how rows become requests."""
+
+    system: str | None
+    # A pydantic model or a JSON Schema, and what the provider is told it is called.
+    schema: Any
+    schema_name: str
+    # The column with the requests' ids, and the columns with pictures (URLs or files).
+    id: str | None
+    images: str | Sequence[str]
+    # One of KINDS.
+    task: str
+    endpoint: str | None
+    temperature: float | None
+    max_tokens: int | None
+    top_p: float | None
+    stop: Sequence[str] | None
+    seed: int | None
+    # Further sampling parameters under OpenAI's names, and fields for the body as they stand.
+    parameters: Mapping[str, Any] | None
+    extra_body: Mapping[str, Any] | None
+    base_url: str | None
+    # The provider's own: a project, a bucket, a window.
+    options: Mapping[str, str] | None
+    # Whether equal requests are sent once; by default for embeddings and at temperature 0.
+    dedupe: bool | None
+    # Whether requests and schema are held against what is known of the provider's.
+    check: bool
+    settings: Settings | None
 
 
 def make_spec(
@@ -98,13 +130,39 @@ def json_schema(schema: Any) -> Mapping[str, Any] | None:
     raise InputError(f"a schema is a pydantic model or a mapping, not {type(schema).__name__}")
 
 
-def asked_by(source: Any, words: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """`Request`s say themselves where they go: whole bodies, one endpoint."""
+def asked_by(source: Any, words: Words) -> tuple[Any, dict[str, Any]]:
+    """The source and what is asked of it: `Request`s say themselves where they go (whole bodies, one endpoint).
+
+    Raises InputError for a word that does not exist.
+    """
+    for name in words.keys() - Words.__annotations__.keys():
+        near = get_close_matches(name, Words.__annotations__, n=1)
+        raise InputError(
+            f"{name!r} is not a word of nono.run",
+            hint=f"did you mean {near[0]}?" if near else f"it knows {', '.join(Words.__annotations__)}",
+        )
     source, endpoint = endpoint_of(source)
     return source, {"task": "raw", "endpoint": endpoint, **words} if endpoint else dict(words)
 
 
-def reask_of(times: int, schema: Any) -> int:
+def settings_of(
+    given: Settings | None, schema: Any, *, reask: int | None, finish_sync: bool | FinishSync | None, **wished: Any
+) -> Settings:
+    """The settings of a run: those that are given, and in their place what is wished for by name.
+
+    Raises InputError for what makes no sense.
+    """
+    settings = replace(given or Settings(), **{name: value for name, value in wished.items() if value is not None})
+    if settings.provider_files not in ("delete", "keep"):
+        raise InputError(f"provider_files is {settings.provider_files!r}", hint="delete or keep")
+    return replace(
+        settings,
+        reask=_reask(settings.reask if reask is None else reask, schema),
+        finish_sync=finish_sync_of(settings.finish_sync if finish_sync is None else finish_sync, settings.max_attempts),
+    )
+
+
+def _reask(times: int, schema: Any) -> int:
     if isinstance(times, bool) or not isinstance(times, int) or times < 0:
         raise InputError(f"reask is {times!r}", hint="how often an answer is sent back: a whole number from 0")
     if times and schema is None:
@@ -112,7 +170,7 @@ def reask_of(times: int, schema: Any) -> int:
     return times
 
 
-def finish_sync_of(given: bool | FinishSync, max_attempts: int) -> FinishSync | None:
+def finish_sync_of(given: bool | FinishSync | None, max_attempts: int) -> FinishSync | None:
     wish = FinishSync() if given is True else given or None
     if wish is None:
         return None
