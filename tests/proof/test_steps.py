@@ -503,6 +503,15 @@ def test_a_batch_that_the_provider_has_lost_is_put_before_a_person(begin: Begin)
     assert [event["reason"] for event in life.told("quarantined")] == ["the provider has no batch batch_1 any more"]
 
 
+def test_rows_of_a_batch_that_failed_have_the_providers_reason_and_are_not_sent_again(begin: Begin) -> None:
+    life = begin(answer=failing_batches("model_gone", "The model is retired."))
+    life.run.wait()
+    assert {(row["outcome"], row["error_code"], row["error_message"]) for row in life.rows()} == {
+        ("errored", "model_gone", "The model is retired. (model_gone)")
+    }
+    assert len(life.at(CREATE)) == 1
+
+
 # answers that cannot be had
 
 
