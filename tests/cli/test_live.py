@@ -1,4 +1,4 @@
-"""What the live view says of a run, moment by moment."""
+"""What is said of a run, moment by moment and at its end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nono.cli import live
+from nono.cli.steer import finish
 from nono.runs.ledger import CodeCount, Pace, RunState
 from nono.runs.status import RunStatus, expected_end
 
@@ -78,7 +79,7 @@ def test_errors_of_a_run_that_is_over_promise_nothing() -> None:
 
 def test_the_end_is_a_range_from_the_batches_that_have_ended() -> None:
     now = int(time.time() * 1000)
-    said = live.waits(replace(UNDER_WAY, last_result_at=now - 2 * MINUTE, end_from=now - HOUR, end_until=now + MINUTE))
+    said = live.waits(replace(UNDER_WAY, last_result_at=now - 2 * MINUTE, end_from=now - HOUR, end_until=now + HOUR))
     begin, _, rest = said.partition(" · ")
     assert begin == "last result 2m00s ago"
     assert rest.startswith("ends ") and " to " in rest
@@ -103,3 +104,24 @@ def test_batches_that_wait_follow_those_at_work(
     pace: Pace, running: int, waiting: int, end: tuple[int | None, int | None]
 ) -> None:
     assert expected_end(pace, running, waiting) == end
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        ({"state": RunState.FINISHED, "failed": 0}, 0, "next: nono export k3v9x2m1qa -o results.csv"),
+        ({"state": RunState.FINISHED}, 3, "next: nono errors k3v9x2m1qa   or: nono retry k3v9x2m1qa"),
+        ({"reason": "budget: too much"}, 5, "next: nono resume k3v9x2m1qa --max-cost <US dollars>"),
+        ({"reason": "out_of_quota: pay"}, 5, "next: nono resume k3v9x2m1qa"),
+        ({"reason": "key_refused: no"}, 4, "next: nono resume k3v9x2m1qa"),
+        ({"reason": "unclear_submit: what?"}, 7, "next: nono resolve k3v9x2m1qa"),
+        ({"reason": "unavailable: nobody"}, 11, "next: nono resume k3v9x2m1qa"),
+        ({"state": RunState.RUNNING}, 8, "batches go on at the provider; next: nono watch k3v9x2m1qa"),
+    ],
+)
+def test_the_end_of_a_command_names_the_next_one(
+    changes: dict[str, Any], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = replace(UNDER_WAY, **({"state": RunState.STOPPED} | changes))
+    assert finish(status) == code
+    assert capsys.readouterr().err.splitlines()[-1] == said

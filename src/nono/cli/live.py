@@ -38,6 +38,8 @@ TOLD = {
 # Where there is no terminal, a line at most this often, and one whenever a batch changes its state.
 PLAIN_EVERY_S = 30.0
 MOST_CODES = 4
+# What ends sooner is not told by the clock.
+SOON_MS = 60_000
 
 
 class LiveView:
@@ -182,7 +184,7 @@ def waits(status: RunStatus) -> str:
         told.append(f"window ends in {duration((status.first_deadline_at - now) / 1000)}")
     if status.last_result_at is not None and not status.over:
         told.append(f"last result {duration((now - status.last_result_at) / 1000)} ago")
-    if status.end_from is not None and status.end_until is not None and status.end_until > now:
+    if status.end_from is not None and status.end_until is not None and status.end_until - now > SOON_MS:
         told.append(f"ends {clock_time(max(now, status.end_from), now)} to {clock_time(status.end_until, now)}")
     if status.reason:
         told.append(status.reason)

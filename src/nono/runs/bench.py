@@ -236,11 +236,16 @@ def nobody_is_there(bench: Bench, error: NonoError, tries: int) -> bool:
     return isinstance(error, NotSent) and not bench.reached and tries >= TRIES_UNREACHED
 
 
+def unreached(error: NonoError) -> RunStops:
+    """The stop for an address where nobody is; which address that is, the error's hint says."""
+    return RunStops("unavailable", f"{error.message}; {error.hint}" if error.hint else error.message)
+
+
 def postpone(bench: Bench, attempt: AttemptRow, step: str, error: NonoError) -> AttemptRow:
     """Note a passing trouble and try the step again later; stop the run where nobody is there."""
     stop_if_account_is_refused(error)
     if nobody_is_there(bench, error, attempt.tries):
-        raise RunStops("unavailable", error.message) from error
+        raise unreached(error) from error
     wait_s = backoff_s(attempt.tries, getattr(error, "retry_after_s", None))
     with bench.commit() as commit:
         after = commit.keep(attempt, due_in_s=wait_s, tries=attempt.tries + 1)

@@ -11,7 +11,7 @@ from functools import partial
 
 from nono.errors import KeyRefused, NonoError
 from nono.runs import admission, asking, cancelling, harvest, reconciling, rounds, stragglers, submission
-from nono.runs.bench import Bench, RunStops, backoff_s, nobody_is_there
+from nono.runs.bench import Bench, RunStops, backoff_s, nobody_is_there, unreached
 from nono.runs.crew import Crew
 from nono.runs.events import Happened
 from nono.runs.ledger import AttemptRow, AttemptState, RunState
@@ -173,7 +173,7 @@ class Engine:
             self._stop = RunStops("key_refused", error.message)
         except NonoError as error:
             if nobody_is_there(bench, error, self._poll_failures):
-                self._stop = RunStops("unavailable", error.message)
+                self._stop = unreached(error)
                 return
             self._poll_failures += 1
             wait_s = backoff_s(self._poll_failures, getattr(error, "retry_after_s", None))
