@@ -53,6 +53,14 @@ class WatchedLedger(Ledger):
         self._world.boundary("after a commit")
 
 
+class WatchedWorkspace(Workspace):
+    """The real workspace, over a ledger that is watched."""
+
+    def __init__(self, home: Path, world: World) -> None:
+        self.home = home
+        self.ledger = WatchedLedger(home / "ledger.db", world)
+
+
 @dataclass(frozen=True)
 class Plan:
     """A planned run, as a folder to copy: planning is not what is proved here."""
@@ -115,10 +123,7 @@ class History:
 
 
 def opened(home: Path, run_id: str, world: World) -> Run:
-    workspace = Workspace(home)
-    workspace.ledger.close()
-    workspace.ledger = WatchedLedger(home / "ledger.db", world)
-    return Run(workspace, run_id, api_key="key", send=world.send, clock=world.clock)
+    return Run(WatchedWorkspace(home, world), run_id, api_key="key", send=world.send, clock=world.clock)
 
 
 def live(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -105,13 +105,18 @@ def price_of(
     `day` is the day whose prices count (default: today).
     """
     try:
-        from genai_prices import Usage as Asked
-        from genai_prices import calc_price
+        import genai_prices  # noqa: F401
     except ImportError:
         return None, "prices need the extra [prices]: pip install 'nono-batch[prices]'"
-    day = day or datetime.now(UTC).date()
+    return _price_on(day or datetime.now(UTC).date(), _NAMES.get(provider.name), model, batch)
+
+
+@lru_cache(maxsize=64)  # every engine that begins asks
+def _price_on(day: date, known: str | None, model: str, batch: bool) -> tuple[Price | None, str | None]:
+    from genai_prices import Usage as Asked
+    from genai_prices import calc_price
+
     at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
-    known = _NAMES.get(provider.name)
 
     def ask(context: Mapping[str, str] | None) -> Any:
         asked = Asked(input_tokens=1000, cache_read_tokens=0, output_tokens=1000)

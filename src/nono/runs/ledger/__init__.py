@@ -13,7 +13,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -228,7 +227,7 @@ class Ledger:
 
 
 def _row(kind: type[R], row: sqlite3.Row) -> R:
-    values: dict[str, Any] = {field.name: row[field.name] for field in fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {name: row[name] for name in kind.__slots__}  # type: ignore[attr-defined]
     if kind is RunRow:
         values["state"] = RunState(values["state"])
     elif "state" in values:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from nono.runs.ledger import states
@@ -123,7 +122,8 @@ class Transaction:
 
     def save_attempt(self, before: AttemptRow, after: AttemptRow) -> None:
         """Write an attempt as it is now, if it is still where the caller saw it."""
-        values = asdict(after) | {"expected": before.state, "epoch": self._epoch}
+        values = {name: getattr(after, name) for name in AttemptRow.__slots__}
+        values |= {"expected": before.state, "epoch": self._epoch}
         if self._do("save_attempt", **values).rowcount != 1:
             raise Superseded(f"attempt {before.tag} is not {before.state} any more")
 
