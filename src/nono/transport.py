@@ -12,7 +12,7 @@ import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import httpx2
 
@@ -56,6 +56,17 @@ class _Plan:
         if call.patience_s is None or longest_s is None or call.patience_s >= longest_s:
             return self.timeout
         return _timeout(call.patience_s)
+
+    def request(self, call: Call) -> dict[str, Any]:
+        """What httpx is told of a call, its body aside."""
+        return {
+            "method": call.method,
+            "url": self.url(call),
+            "params": self.params(call),
+            "headers": self.headers(call),
+            "timeout": self.timeout_of(call),
+            "follow_redirects": call.method == "GET",
+        }
 
     def url(self, call: Call) -> str:
         if "://" in call.path:
@@ -183,15 +194,7 @@ class Sender:
         """
         try:
             body = _json_body(call) if call.content is None else _body(call, call.content)
-            with self._client.stream(
-                call.method,
-                self._plan.url(call),
-                params=self._plan.params(call),
-                headers=self._plan.headers(call),
-                content=body,
-                timeout=self._plan.timeout_of(call),
-                follow_redirects=call.method == "GET",
-            ) as response:
+            with self._client.stream(**self._plan.request(call), content=body) as response:
                 if call.save_to is not None and response.is_success:
                     with _open_target(call, response) as file:
                         # In the pieces that the network gives: what has come is on disk when the connection breaks.
@@ -231,15 +234,7 @@ class AsyncSender:
         """Perform one call; raises as `Sender` does."""
         try:
             body = _json_body(call) if call.content is None else _async_body(call, call.content)
-            async with self._client().stream(
-                call.method,
-                self._plan.url(call),
-                params=self._plan.params(call),
-                headers=self._plan.headers(call),
-                content=body,
-                timeout=self._plan.timeout_of(call),
-                follow_redirects=call.method == "GET",
-            ) as response:
+            async with self._client().stream(**self._plan.request(call), content=body) as response:
                 if call.save_to is not None and response.is_success:
                     with _open_target(call, response) as file:
                         async for chunk in response.aiter_bytes():
