@@ -491,6 +491,32 @@ def test_a_refusal_of_the_pace_that_lasts_halves_a_shard_that_may_be_too_large(
 # watching
 
 
+def test_a_young_batch_is_looked_at_often_and_an_old_one_rarely(begin: Begin) -> None:
+    life = begin(weather=Weather(running_s=600))
+    life.run.wait()
+    looks = [at for call, at in life.times if call == LIST]
+    gaps = [round(later - sooner) for sooner, later in pairwise(looks)]
+    assert gaps[:9] == [2, 2, 2, 2, 2, 2, 3, 3, 4]  # a fifth of its age, but at least two seconds
+    assert gaps[9:] == sorted(gaps[9:])
+    assert gaps[-1] == 20
+
+
+def test_a_list_that_cannot_be_read_is_asked_for_ever_more_rarely_until_it_can(begin: Begin) -> None:
+    looks = [0]
+
+    def outages(call: Call) -> Reply | None:
+        if (call.method, call.path) != ("GET", "/batches"):
+            return None
+        looks[0] += 1
+        return refusal(500, "Not now.") if looks[0] <= 6 or 10 < looks[0] <= 14 else None
+
+    life = begin(weather=Weather(running_s=600), answer=outages)
+    life.run.wait()
+    # Each is asked for once more at once.
+    assert [event["wait_s"] for event in life.told("trouble")] == [2.0, 4.0, 8.0, 2.0, 4.0]
+    assert life.outcomes() == ["succeeded", "succeeded"]
+
+
 def test_a_batch_that_the_provider_has_lost_is_put_before_a_person(begin: Begin) -> None:
     life = begin(weather=Weather(list_lag_s=1e9, running_s=1e8))
     life.run.wait(until_submitted=True)
