@@ -48,6 +48,8 @@ class Provider(Protocol):
     """What the engine asks of a provider. All I/O is described by the flows; `raw` replies never leave them."""
 
     name: str
+    # Whose prices hold, in the words of the package genai-prices.
+    priced_as: str
     facts: Facts
     # The key that carries the id in the lines of requests and of answers, and what stands in front of an id there.
     id_key: str

@@ -20,8 +20,6 @@ from nono.providers import Provider, Task
 from nono.runs.money import dollars
 from nono.runs.plan import Plan
 
-# Our providers' names as genai-prices has them.
-_NAMES = {"openai": "openai", "gemini": "google", "vertex": "google"}
 _MILLION = 1_000_000
 # Input: text of one language may have a third more or fewer tokens than the guess.
 INPUT_RANGE = (0.67, 1.33)
@@ -108,11 +106,11 @@ def price_of(
         import genai_prices  # noqa: F401
     except ImportError:
         return None, "prices need the extra [prices]: pip install 'nono-batch[prices]'"
-    return _price_on(day or datetime.now(UTC).date(), _NAMES.get(provider.name), model, batch)
+    return _price_on(day or datetime.now(UTC).date(), provider.priced_as, model, batch)
 
 
 @lru_cache(maxsize=64)  # every engine that begins asks
-def _price_on(day: date, known: str | None, model: str, batch: bool) -> tuple[Price | None, str | None]:
+def _price_on(day: date, provider: str, model: str, batch: bool) -> tuple[Price | None, str | None]:
     from genai_prices import Usage as Asked
     from genai_prices import calc_price
 
@@ -120,7 +118,7 @@ def _price_on(day: date, known: str | None, model: str, batch: bool) -> tuple[Pr
 
     def ask(context: Mapping[str, str] | None) -> Any:
         asked = Asked(input_tokens=1000, cache_read_tokens=0, output_tokens=1000)
-        return calc_price(asked, model, provider_id=known, genai_request_timestamp=at, price_context=context)
+        return calc_price(asked, model, provider_id=provider, genai_request_timestamp=at, price_context=context)
 
     try:
         with warnings.catch_warnings():

@@ -26,6 +26,7 @@ class GeminiProvider:
     """
 
     name = "gemini"
+    priced_as = "google"
     id_key = "key"
     id_mark = ""
     # https://ai.google.dev/api/batch-api: an operation that was cancelled has an error, and no response.

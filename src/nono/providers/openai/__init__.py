@@ -28,6 +28,7 @@ class OpenAIProvider:
     """
 
     name = "openai"
+    priced_as = "openai"
     id_key = "custom_id"
     id_mark = ""
     options: Mapping[str, str] = {

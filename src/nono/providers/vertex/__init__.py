@@ -38,6 +38,7 @@ class VertexProvider:
     """
 
     name = "vertex"
+    priced_as = "google"
     id_key = "key"
     id_mark = rows.ID_MARK
     keeps_cancelled = True
