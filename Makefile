@@ -65,4 +65,4 @@ bench-peers: setup  ## the same for other libraries, each in an environment of i
 	$(BIN)/python -m benchmarks.peers
 
 clean:            ## remove what the targets made
-	rm -rf .venv .venv-previous .venv-mutate .venv-peers mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .nono .nono-server
+	rm -rf .venv .venv-previous .venv-mutate .venv-peers mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis results.jsonl results.csv
