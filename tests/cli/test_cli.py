@@ -369,3 +369,10 @@ def test_runs_are_completed_by_the_shell(nono: Shell) -> None:
         timeout=60,
     )
     assert completed.stdout == "plain,nightly-tags\n"
+
+
+def test_results_of_a_run_that_is_under_way_are_not_taken_for_all(nono: Shell) -> None:
+    run = nono("run", "rows.csv", *ASK, "--max-cost", "0").stderr.split()[1]
+    exported = nono("export", run)
+    assert exported.stdout == ""
+    assert "warning: the run is stopped: 0 of 3 rows are settled" in exported.stderr

@@ -73,6 +73,9 @@ def _workspace() -> Finding:
     try:
         workspace = Workspace()
         runs = len(workspace.runs())
+        there = next(path for path in (workspace.home, *workspace.home.parents) if path.exists())
+        if not os.access(there, os.W_OK):
+            return Finding("workspace", False, f"{workspace.home}: may not be written (NONO_HOME chooses another)")
     except (NonoError, OSError) as error:
         return Finding("workspace", False, str(error))
     return Finding("workspace", True, f"{workspace.home}, {runs} runs")

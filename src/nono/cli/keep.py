@@ -49,7 +49,10 @@ def export(run: str | None, output: str, format_: str | None, as_json: bool) -> 
     found = open_run(run)
     if as_json and output == "-":
         raise SettingsError("--json and the results would both go to stdout", hint="name a file: -o results.jsonl")
+    status = found.status
     written = found.export(output if output == "-" else Path(output), format=format_)
+    if written < status.rows:
+        click.echo(f"warning: the run is {status.state}: {written:,} of {status.rows:,} rows are settled", err=True)
     if as_json:
         click.echo(json.dumps({"run": found.id, "rows": written, "output": output}))
     else:
