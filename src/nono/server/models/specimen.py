@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import Any
 
+from nono.server.models.specimen_merging import Schema, as_list, merge
+from nono.server.models.specimen_numbers import integer_for, number_for
 from nono.server.models.specimen_texts import WORDS, Unsatisfiable, matching, text_for
 
 __all__ = ["Unsatisfiable", "specimen"]
-
-Schema = Mapping[str, Any] | bool
 
 # Below this depth only what is required is built, so that schemas that contain themselves come to an end.
 _LEAN_DEPTH = 6
@@ -93,18 +93,18 @@ def _referenced(schema: Mapping[str, Any], scope: _Scope, depth: int) -> Any:
     target = scope.follow(schema["$ref"])
     rest = {key: value for key, value in schema.items() if key != "$ref"}
     constraints = {key: value for key, value in rest.items() if key not in _ANNOTATIONS}
-    return _value(_merge(target, constraints) if constraints else target, scope, depth + 1)
+    return _value(merge(target, constraints) if constraints else target, scope, depth + 1)
 
 
 def _all_of(schema: Mapping[str, Any], scope: _Scope, depth: int) -> Any:
     merged: Schema = {key: value for key, value in schema.items() if key != "allOf"}
     for part in schema["allOf"]:
         while isinstance(part, Mapping) and "$ref" in part:
-            part = _merge(scope.follow(part["$ref"]), {key: value for key, value in part.items() if key != "$ref"})
+            part = merge(scope.follow(part["$ref"]), {key: value for key, value in part.items() if key != "$ref"})
             depth += 1
             if depth > _DEEPEST:
                 raise Unsatisfiable("'allOf' refers to itself without end")
-        merged = _merge(merged, part)
+        merged = merge(merged, part)
     return _value(merged, scope, depth + 1)
 
 
@@ -118,7 +118,7 @@ def _alternatives(keyword: str) -> Callable[[Mapping[str, Any], _Scope, int], An
         failure = Unsatisfiable(f"'{keyword}' has no branches")
         for branch in branches:
             try:
-                return _value(_merge(rest, branch), scope, depth + 1)
+                return _value(merge(rest, branch), scope, depth + 1)
             except Unsatisfiable as error:
                 failure = error
         raise failure
@@ -140,56 +140,14 @@ _COMBINED: dict[str, Callable[[Mapping[str, Any], _Scope, int], Any]] = {
     "oneOf": _alternatives("oneOf"),
 }
 _ANNOTATIONS = frozenset({"title", "description", "default", "examples", "$comment", "$defs", "definitions", "$schema"})
-_TIGHTER: dict[str, Callable[[Any, Any], Any]] = {
-    "minimum": max,
-    "exclusiveMinimum": max,
-    "minLength": max,
-    "minItems": max,
-    "minProperties": max,
-    "maximum": min,
-    "exclusiveMaximum": min,
-    "maxLength": min,
-    "maxItems": min,
-    "maxProperties": min,
-    "required": lambda one, other: list(dict.fromkeys([*one, *other])),
-    "properties": lambda one, other: {
-        key: _merge(one[key], other[key]) if key in one and key in other else {**one, **other}[key]
-        for key in {**one, **other}
-    },
-    "enum": lambda one, other: [value for value in one if value in other],
-    "type": lambda one, other: [kind for kind in _as_list(one) if kind in _as_list(other)] or [_contradiction()],
-    "allOf": lambda one, other: [*one, *other],
-}
-
-
-def _contradiction() -> str:
-    raise Unsatisfiable("the schema asks for two types at once")
-
-
-def _merge(one: Schema, other: Schema) -> Schema:
-    """A schema that asks for what both ask for."""
-    if isinstance(one, bool):
-        return other if one else False
-    if isinstance(other, bool):
-        return one if other else False
-    merged = dict(one)
-    for key, value in other.items():
-        merged[key] = _TIGHTER.get(key, lambda _, new: new)(merged[key], value) if key in merged else value
-    return merged
-
-
 # --- schemas of one type -------------------------------------------------------------------------------------------
-
-
-def _as_list(kinds: Any) -> list[Any]:
-    return kinds if isinstance(kinds, list) else [kinds]
 
 
 def _type_of(schema: Mapping[str, Any], scope: _Scope) -> str:
     declared = schema.get("type")
     if declared is None:
         return next((kind for keyword, kind in _TELLTALE.items() if keyword in schema), "string")
-    kinds = [kind for kind in _as_list(declared) if kind != "null"] or ["null"]
+    kinds = [kind for kind in as_list(declared) if kind != "null"] or ["null"]
     kind = scope.random.choice(kinds)
     if kind not in _TYPED:
         raise Unsatisfiable(f"{kind!r} is not a JSON Schema type")
@@ -225,7 +183,7 @@ def _has_type(value: Any, declared: Any) -> bool:
     return declared is None or any(
         isinstance(value, _PYTHON_TYPES.get(kind, ()))
         and (kind not in ("integer", "number") or not isinstance(value, bool))
-        for kind in _as_list(declared)
+        for kind in as_list(declared)
     )
 
 
@@ -311,7 +269,7 @@ def _array(schema: Mapping[str, Any], scope: _Scope, depth: int) -> list[Any]:
         place = len(built)
         inner = fixed[place] if place < len(fixed) else items
         if contained is not None and place >= len(fixed) and place >= count - int(schema.get("minContains", 1)):
-            inner = _merge(inner, contained)
+            inner = merge(inner, contained)
         try:
             value = _value(inner, scope, depth + 1)
         except Unsatisfiable:
@@ -329,66 +287,10 @@ def _array(schema: Mapping[str, Any], scope: _Scope, depth: int) -> list[Any]:
     return built
 
 
-def _number(schema: Mapping[str, Any], scope: _Scope, depth: int) -> int | float:
-    low, high = _bounds(schema, 1e-3)
-    step = schema.get("multipleOf")
-    if step:
-        return _multiple(low, high, step, scope)
-    if low == high:
-        return low
-    value = round(scope.random.uniform(low, high), 2)
-    return value if low <= value <= high else (low + high) / 2
-
-
-def _integer(schema: Mapping[str, Any], scope: _Scope, depth: int) -> int:
-    low, high = _bounds(schema, 1)
-    lowest, highest = -int(-low // 1), int(high // 1)
-    step = schema.get("multipleOf")
-    if step and step != 1:
-        return int(_multiple(lowest, highest, step, scope))
-    if lowest > highest:
-        raise Unsatisfiable(f"no whole number lies between {low} and {high}")
-    return scope.random.randint(lowest, highest)
-
-
-def _bounds(schema: Mapping[str, Any], nudge: float) -> tuple[float, float]:
-    """Closed bounds; an exclusive one moves inwards by `nudge` (or a part of the room, where that is narrow)."""
-    low, high = schema.get("minimum"), schema.get("maximum")
-    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    above = low if above is True else None if above is False else above  # draft 4 spells it as a flag
-    below = high if below is True else None if below is False else below
-    ends = [end for end in (low, high, above, below) if end is not None]
-    room = (max(ends) - min(ends)) / 4 if len(ends) > 1 else nudge
-    nudge = nudge if nudge == 1 else min(nudge, room) or nudge
-    if above is not None and (low is None or low <= above):
-        low = above + nudge if nudge != 1 else above // 1 + 1
-    if below is not None and (high is None or high >= below):
-        high = below - nudge if nudge != 1 else -(-below // 1) - 1
-    if low is None and high is None:
-        low, high = 1, 100
-    elif low is None:
-        assert high is not None
-        low = min(0, high - 100)
-    elif high is None:
-        high = max(100, low + 100)
-    assert low is not None and high is not None
-    if low > high:
-        raise Unsatisfiable(f"no number lies between {low} and {high}")
-    return low, high
-
-
-def _multiple(low: float, high: float, step: float, scope: _Scope) -> float:
-    first, last = -int(-low // step), int(high // step)
-    if first > last:
-        raise Unsatisfiable(f"no multiple of {step} lies between {low} and {high}")
-    value = scope.random.randint(first, min(last, first + 1000)) * step
-    return value if isinstance(step, int) else round(value, 10)
-
-
 _TYPED: dict[str, Callable[[Mapping[str, Any], _Scope, int], Any]] = {
     "string": _text,
-    "integer": _integer,
-    "number": _number,
+    "integer": lambda schema, scope, depth: integer_for(schema, scope.random),
+    "number": lambda schema, scope, depth: number_for(schema, scope.random),
     "boolean": lambda schema, scope, depth: scope.random.random() < 0.5,
     "null": lambda schema, scope, depth: None,
     "array": _array,
