@@ -429,12 +429,16 @@ def quarantined(begin: Begin, kind: str = "dropped") -> Life:
 # room and money
 
 
-def test_what_is_spent_counts_against_the_budget(begin: Begin) -> None:
+def test_what_is_under_way_and_what_is_spent_count_against_the_budget(begin: Begin) -> None:
     life = begin(("ok 1", "ok 2", "ok 3", "ok 4"))
     one_batch_usd = (life.run.estimated_usd or 0.0) / 2
-    status = life.run.wait(settings=replace(SETTINGS, max_batches=1, max_cost_usd=one_batch_usd * 1.01))
+    status = life.run.wait(settings=replace(SETTINGS, max_cost_usd=one_batch_usd * 1.5))
     assert (status.reason or "").startswith("budget: the next batch")
     assert life.states() == ["cleaned", "planned"]
+    spent_usd = life.run.cost().spent_usd or 0.0
+    assert life.run.wait(settings=replace(SETTINGS, max_cost_usd=one_batch_usd + spent_usd / 2)).state == "stopped"
+    assert life.states() == ["cleaned", "planned"]
+    assert life.run.wait(settings=replace(SETTINGS, max_cost_usd=one_batch_usd + spent_usd * 1.5)).succeeded == 4
 
 
 def test_a_create_that_has_to_wait_for_its_turn_is_not_sent_yet(begin: Begin) -> None:
