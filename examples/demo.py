@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def main() -> None:
             home=folder,
             name="demo",
         )
-        with LiveView() as view:
+        with LiveView(partial(run.ledger.error_counts, run.id)) as view:
             status = run.wait(view.show)
         rows = list(run.results())
         for name in ("results.jsonl", "results.csv"):

@@ -164,6 +164,22 @@ def test_every_command_of_the_readme_runs(server: Any, tmp_path: Path) -> None:
     assert (tmp_path / "answers.jsonl").read_text().count("\n") == 2
 
 
+def test_the_demo_shows_its_answers_and_writes_them(tmp_path: Path) -> None:
+    """With the simulated model in the place of the real one, which needs its weights and a minute."""
+    code = "import demo; demo.MODEL = 'simulated'; demo.models.pull = print; demo.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT / "examples"), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "agreement with the human ratings" in done.stdout
+    assert (tmp_path / "results.jsonl").read_text().count("\n") == 200
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_has_help_with_an_example(name: str) -> None:
     done = subprocess.run(
