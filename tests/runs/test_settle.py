@@ -14,8 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nono.datasets import open_source
 from nono.model import Outcome, RequestError, Usage
@@ -381,69 +379,6 @@ def test_without_pyarrow_the_table_is_the_same_in_json_lines(monkeypatch: pytest
         summary = b.settle(b.answers(lines), price=PRICE)
         assert summary.path.suffix == ".jsonl"
         assert b.rows() == with_arrow
-
-
-# RELIABILITY: output lines of every kind of damage, and ids of every kind of confusion.
-
-_DAMAGE = st.sampled_from(
-    [
-        b"",
-        b"   ",
-        b"\xef\xbb\xbf",
-        b"\x00",
-        b"{",
-        b"null",
-        b"[]",
-        b'"r-0"',
-        b"NaN",
-        b'{"custom_id": null}',
-        b'{"custom_id": "r-1"}',
-        b'{"custom_id": ["r-1"]}',
-        b'{"custom_id": "r-1", "response": 7}',
-        b'{"custom_id": "r-1", "response": {"status_code": "x", "body": []}}',
-        b'{"custom_id": "r-1", "response": {"status_code": 200, "body": {"choices": [{}]}}}',
-        b'{"custom_id": "r-1", "response": {"status_code": 200, "body": {"choices": "\xff"}}}',
-        b'{"custom_id": "r-1", "custom_id": "r-2"}',
-        b'{"custom_id": "r-1", "response": {"status_code": 200, "body": {"usage": {"prompt_tokens": NaN}}}}',
-        b'{"custom_id": "r-1", "n": ' + b"7" * 5_000 + b"}",
-        b'{"custom_id": "r-1", "deep": ' + b"[" * 100_000 + b"}",
-        b'{"custom_id": "r-1", "cut": "',
-        b'{"a": "\\"custom_id\\": \\"r-1\\"", "custom_id": "r-9"}',
-        json.dumps(ok("r-1", "\u2028\u0085\x1c\x00 \ud800")).encode(),
-        json.dumps(ok("r-1", "\u2028\u0085\x1c"), ensure_ascii=False).encode() + b"\r",
-    ]
-)
-_LINES = st.one_of(_DAMAGE, st.binary(max_size=40).map(lambda one: one.replace(b"\n", b"")))
-
-
-@settings(max_examples=60, deadline=None)
-@given(before=st.lists(_LINES, max_size=4), after=st.lists(_LINES, max_size=4), end=st.sampled_from([b"", b"\n"]))
-def test_no_line_makes_settling_raise_or_harms_another_row(before: list[bytes], after: list[bytes], end: bytes) -> None:
-    with bench(["a", "b", "c", "d"]) as b:
-        good = [json.dumps(ok("r-0", "A")).encode(), json.dumps(failed("r-3", 400, "bad")).encode()]
-        summary = b.settle(b.answers(b"\n".join([*before, good[0], *after]) + end, b"\n".join([good[1], *before])))
-        rows = b.rows()
-        assert (rows[0]["answer"], rows[3]["error_code"]) == ("A", "bad")
-        assert len(rows) == sum(summary.outcomes.values()) == 4
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    output=st.lists(st.sampled_from(["r-0", "r-1", "r-2", "r-3", "r-4", "stranger"]), max_size=9),
-    error=st.lists(st.sampled_from(["r-0", "r-1", "r-2", "r-3", "r-4", "stranger"]), max_size=9),
-)
-def test_rows_are_ok_plus_failed_plus_missing_whatever_the_ids(output: list[str], error: list[str]) -> None:
-    with bench(["a", "b", "c", "d", "e"]) as b:
-        summary = b.settle(b.answers([ok(one) for one in output], [failed(one) for one in error]))
-        own = [f"r-{n}" for n in range(5)]
-        assert b.column("custom_id") == own
-        assert b.column("outcome") == [
-            "succeeded" if one in output else "errored" if one in error else "missing" for one in own
-        ]
-        assert sum(summary.outcomes.values()) == 5
-        both = [one for one in output + error if one != "stranger"]
-        assert summary.oddities.duplicates == len(both) - len(set(both))
-        assert summary.oddities.unknown == (output + error).count("stranger")
 
 
 def test_a_line_of_fifty_megabytes_is_one_answer() -> None:
