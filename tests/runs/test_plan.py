@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import nono
 from nono.datasets import BadInput, open_source
 from nono.errors import InputError
 from nono.facts import Fact, Facts
@@ -338,3 +340,28 @@ def test_an_id_that_repeats_after_many_in_order_is_found(tmp_path: Path, again: 
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet")
     with pytest.raises(PlanRefused, match=rf"shares the id 'q-{again}' with .*row {again + 1};"):
         _plan(tmp_path, tmp_path / "in.parquet", id_column="id")
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "said"),
+    [
+        ("openai/gpt-4o-mini", {"task": "embedding"}, "gpt-4o-mini answers at /v1/chat/completions or /v1/responses"),
+        ("openai/text-embedding-3-small", {}, "text-embedding-3-small answers at /v1/embeddings, not at /v1/chat"),
+        ("openai/gpt-4.1-mini-2025-04-14", {"endpoint": "/v1/completions"}, "not at /v1/completions"),
+        ("gemini/gemini-2.5-flash", {"task": "embedding"}, "gemini-2.5-flash answers, and does not embed"),
+        ("gemini/gemini-embedding-001", {}, "gemini-embedding-001 embeds"),
+    ],
+)
+def test_a_model_at_the_wrong_endpoint_is_told_before_anything_is_sent(
+    model: str, words: dict[str, str], said: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(said)) as caught:
+        nono.plan(["a"], model=model, **words)
+    assert "--no-check" in str(caught.value.hint)
+    assert nono.plan(["a"], model=model, check=False, **words).plan.requests == 1
+
+
+@pytest.mark.parametrize("model", ["gpt-oss-20b", "my-embedding-model", "ft:gpt-4o-mini-2024-07-18:org::id", "gpt-6"])
+def test_a_model_that_nobody_knows_may_be_asked_anything(model: str) -> None:
+    task = "embedding" if "embedding" in model else "chat"
+    assert nono.plan(["a"], model=f"openai/{model}", task=task).plan.requests == 1

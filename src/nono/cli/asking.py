@@ -160,8 +160,10 @@ def _text(given: str) -> str:
         return given
     try:
         return Path(given[1:]).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{given[1:]}: {error}") from error
+    except OSError as error:
+        raise InputError(f"{given[1:]}: {error.strerror}", hint=f"a relative path counts from {Path.cwd()}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{given[1:]}: is not UTF-8", hint="convert the file to UTF-8") from error
 
 
 def _schema(given: str) -> Any:
@@ -175,8 +177,9 @@ def _schema(given: str) -> Any:
             return getattr(import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise SettingsError(f"--schema {given}: {error}", hint="module:Model, importable from here") from error
+    text = _text(f"@{given.removeprefix('@')}")
     try:
-        schema = json.loads(_text(f"@{given.removeprefix('@')}"))
+        schema = json.loads(text)
     except ValueError as error:
         raise InputError(f"{given}: not JSON: {error}") from error
     if not isinstance(schema, dict):

@@ -10,12 +10,17 @@ from typing import Any
 import msgspec
 
 from nono.errors import InputError
-from nono.providers import Task
+from nono.providers import UNCHECKED, Task
 from nono.providers.gemini.requests import camel, contents_of, plain
 
 GENERATE = "generateContent"
 EMBED = "embedContent"
 ENDPOINTS = {"chat": GENERATE, "embedding": EMBED, "raw": GENERATE}
+
+
+# https://ai.google.dev/gemini-api/docs/models: what certainly does only one of the two
+_EMBEDS = re.compile(r"(?:models/)?(?:gemini|text|text-multilingual)-embedding-")
+_ANSWERS = re.compile(r"(?:models/)?gemini-\d")
 
 
 def endpoint_for(task: Task) -> str:
@@ -28,6 +33,10 @@ def endpoint_for(task: Task) -> str:
         raise InputError(
             f"Gemini's batch has no endpoint {endpoint!r} for {task.kind}", hint=f"it takes: {', '.join(legal)}"
         )
+    wrong = {GENERATE: _EMBEDS, EMBED: _ANSWERS}[endpoint].match(task.model)
+    if wrong and task.kind != "raw" and task.check:
+        what = "embeds" if endpoint == GENERATE else "answers, and does not embed"
+        raise InputError(f"{task.model} {what}", hint=f"choose another model; {UNCHECKED}")
     return endpoint
 
 

@@ -12,10 +12,11 @@ from nono.exchange import Account, Flow, one_line
 from nono.facts import Facts
 from nono.media import Media
 from nono.model import RemoteBatch, RemoteFile, Result
-from nono.providers import Task, check_options
+from nono.providers import UNCHECKED, Task, check_options
 from nono.providers.openai import answers, bodies, flows, formats, lint, media, wire
 from nono.providers.openai.account import account_from_settings, base_url_of
 from nono.providers.openai.compatible import OPENAI, Service, check_window, service_at
+from nono.providers.openai.models import check_model
 
 # What a task that names no endpoint means.
 _ENDPOINTS = {"chat": bodies.CHAT, "embedding": bodies.EMBEDDINGS, "moderation": bodies.MODERATIONS}
@@ -77,6 +78,8 @@ class OpenAIProvider:
                 f"{endpoint} is not for tasks of kind {task.kind!r}", hint="leave the endpoint out, or send raw bodies"
             )
         self._service.spelled(endpoint)
+        if task.kind != "raw" and task.check and self._service is OPENAI:
+            check_model(task.model, endpoint, hint=UNCHECKED)
         return endpoint
 
     def request_body(self, task: Task, content: Any) -> dict[str, Any]:
