@@ -103,7 +103,7 @@ def command(
     if status.over:
         if as_json:
             click.echo(json.dumps(status.to_dict()))
-        code = finish(status, quiet=quiet)
+        code = finish(status, quiet=quiet, exports=output is not None)
     else:
         estimate = run.estimated_usd
         if max_cost is None and estimate is not None and estimate > COSTLY_USD and not known:
@@ -112,7 +112,7 @@ def command(
             except (click.Abort, SettingsError):
                 click.echo(f"nothing was sent; the same line goes on, `nono purge {run.id}` forgets it", err=True)
                 raise
-        code = follow(run, quiet=quiet, as_json=as_json, until_submitted=detach)
+        code = follow(run, quiet=quiet, as_json=as_json, exports=output is not None, until_submitted=detach)
     if output is not None and code in (Exit.ANSWERED, Exit.ROWS_WITHOUT_ANSWER):
         written = run.export(output if output == "-" else Path(output))
         if not quiet:

@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from nono.runs.status import RunStatus
 
 
-def finish(status: RunStatus, *, quiet: bool = False) -> int:
+def finish(status: RunStatus, *, quiet: bool = False, exports: bool = False) -> int:
     """Say how a run stands at the end of a command, name the next command, and give the exit code.
 
-    With `quiet`, nothing is said of a run that has answered every row.
+    With `quiet`, nothing is said of a run that has answered every row; with `exports`, the command itself goes on to
+    write the results.
     """
     from nono.cli.live import money, rows
     from nono.runs.ledger import RunState
@@ -49,7 +50,8 @@ def finish(status: RunStatus, *, quiet: bool = False) -> int:
             click.echo(f"next: nono errors {status.id}   or: nono retry {status.id}", err=True)
             return Exit.ROWS_WITHOUT_ANSWER
         case RunState.FINISHED | RunState.CANCELLED:
-            click.echo(f"next: nono export {status.id} -o results.csv", err=True)
+            if not exports:
+                click.echo(f"next: nono export {status.id} -o results.csv", err=True)
             return Exit.ANSWERED
         case RunState.STOPPED:
             reason, _, message = (status.reason or "").partition(": ")
@@ -83,7 +85,7 @@ def _terminate_politely(run: Run) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def follow(run: Run, *, quiet: bool = False, as_json: bool = False, **options: Any) -> int:
+def follow(run: Run, *, quiet: bool = False, as_json: bool = False, exports: bool = False, **options: Any) -> int:
     """Work on a run with the live view; returns the exit code."""
     import json
 
@@ -95,7 +97,7 @@ def follow(run: Run, *, quiet: bool = False, as_json: bool = False, **options: A
         status = run.wait(view.show, **options)
     if as_json:
         click.echo(json.dumps(status.to_dict()))
-    return _left(status, signals) or finish(status, quiet=quiet)
+    return _left(status, signals) or finish(status, quiet=quiet, exports=exports)
 
 
 def _left(status: RunStatus, signals: list[int]) -> int:
