@@ -58,6 +58,11 @@ def test_a_run_writes_one_outcome_per_row_in_order(nono: Shell) -> None:
     assert all(",succeeded," in line for line in lines[1:])
 
 
+def test_the_next_command_is_the_export_where_the_line_names_none(nono: Shell) -> None:
+    assert "next: nono export" not in nono("run", "rows.csv", *ASK, "-o", "out.csv").stderr
+    assert "next: nono export" in nono("run", "rows.csv", *ASK).stderr
+
+
 def test_results_go_to_stdout_with_a_dash(nono: Shell) -> None:
     done = nono("run", "rows.csv", *ASK, "-q", "-o", "-")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -376,3 +381,11 @@ def test_results_of_a_run_that_is_under_way_are_not_taken_for_all(nono: Shell) -
     exported = nono("export", run)
     assert exported.stdout == ""
     assert "warning: the run is stopped: 0 of 3 rows are settled" in exported.stderr
+
+
+@pytest.mark.parametrize("name", ["", " ", "-x", "two\nlines", "n" * 101])
+def test_a_name_that_could_not_be_asked_for_is_refused(nono: Shell, name: str) -> None:
+    done = nono("run", "rows.csv", *ASK, f"--name={name}")
+    assert done.returncode == 9
+    assert "cannot be the name of a run" in done.stderr
+    assert not (nono.folder / ".nono").exists()

@@ -20,7 +20,7 @@ from nono.runs.preview import cut_up, earlier_of
 from nono.runs.run import Run
 from nono.runs.spec import RunSpec, save_plan
 from nono.runs.words import Words, asked_by, found_at, make_spec, paced_for, provider_and_model, settings_of
-from nono.runs.workspace import Workspace, new_run_id
+from nono.runs.workspace import Workspace, check_name, new_run_id
 
 
 def run(
@@ -62,6 +62,7 @@ def run(
     the name of a run, or several, limits it to these.
     Raises PlanRefused for what is wrong with data, template or schema, before anything is sent; MissingKey.
     """
+    check_name(name)
     settings = settings_of(
         words.pop("settings", None),
         words.get("schema"),
@@ -129,6 +130,7 @@ def adopt(
     """
     from nono.runs.adopting import requests_of
 
+    check_name(name)
     provider, model_name = provider_and_model(model)
     provider = provider.at(base_url, options)
     probe = Task(kind="raw", model=model_name, endpoint=endpoint)

@@ -15,6 +15,7 @@ from nono.runs.ledger import Ledger, RunRow, RunState
 _ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 _ID_LENGTH = 10
 LEDGER = "ledger.db"
+LONGEST_NAME = 100
 
 
 class Workspace:
@@ -61,6 +62,17 @@ class Workspace:
     def close(self) -> None:
         if "ledger" in self.__dict__:
             self.ledger.close()
+
+
+def check_name(name: str | None) -> None:
+    """Raise InputError for what cannot be a run's name: it stands in lists and on command lines."""
+    if name is None:
+        return
+    if not name.strip() or not name.isprintable() or name.startswith("-") or len(name) > LONGEST_NAME:
+        raise InputError(
+            f"{name[:40]!r} cannot be the name of a run",
+            hint=f"up to {LONGEST_NAME} printable characters, the first of them no dash",
+        )
 
 
 def new_run_id() -> str:
