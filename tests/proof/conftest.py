@@ -56,3 +56,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.environ.get("NONO_PROOF") == "brief" and times.is_file():
         seconds: dict[str, float] = json.loads(times.read_text())["duration_by_test"]
         items.sort(key=lambda item: seconds.get(item.nodeid, 0.0))
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder in memory, where there is such a place."""
+    path = folder()
+    yield path
+    shutil.rmtree(path, ignore_errors=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lives import FULL, PROVIDERS, SETTINGS, SHORT, Plan, WatchedLedger, begin_after, folder, live, opened, planned
+from lives import FULL, PROVIDERS, SETTINGS, SHORT, Plan, WatchedLedger, begin_after, live, opened, planned
 from world import KINDS, Call, Fault, Weather, World
 
 from nono.runs.ledger import RunState, StorageFull, Superseded, Transaction
@@ -25,13 +25,6 @@ def call_number(plan: Plan, what: str, weather: Weather | None = None, *, nth: i
     """The number of the n-th call of a kind in an undisturbed history."""
     calls = live(plan, begin_after(World(weather), plan)).world.calls
     return [number for number, call in enumerate(calls) if call == what][nth]
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    path = folder()
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
 
 
 # --- the proof can fail ---

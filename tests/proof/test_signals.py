@@ -24,7 +24,7 @@ from nono.server.app import LocalServer
 QUICK = Settings(poll_first_s=0.02, poll_cap_s=0.05, reconcile_s=0.2, fence_s=0.3, workers=2)
 # More boundaries than a life of so few rows has; those behind its end are told by the process ending with 0.
 MOST_BOUNDARIES = 200
-EVERY = 1 if FULL else 17
+EVERY = 1 if FULL else 23
 STARTS = 100 if FULL else 20
 AT_ONCE = 10
 WORDS = {
@@ -79,12 +79,12 @@ class Beside:
 
 @pytest.mark.parametrize("signals", WORDS, ids=["SIGINT", "SIGINT-SIGINT", "SIGTERM"])
 def test_a_signal_at_any_boundary_leaves_a_run_that_goes_on_from_there(
-    signals: tuple[signal.Signals, ...], forge: Forge, tmp_path: Path, figure: Callable[[str], None]
+    signals: tuple[signal.Signals, ...], forge: Forge, home: Path, figure: Callable[[str], None]
 ) -> None:
     model = Counting(pause_s=0.0)
     left = 0
-    with LocalServer(model, data=tmp_path / "server") as server:
-        beside = Beside(server, tmp_path)
+    with LocalServer(model, data=home / "server") as server:
+        beside = Beside(server, home)
         for wave in batched(range(len(signals), MOST_BOUNDARIES, EVERY), AT_ONCE):
             lives: dict[int, Life] = {}
             for at in wave:
@@ -121,12 +121,12 @@ def test_a_signal_at_any_boundary_leaves_a_run_that_goes_on_from_there(
 
 
 def test_of_many_processes_on_a_run_one_owns_it_and_the_others_name_it(
-    forge: Forge, tmp_path: Path, figure: Callable[[str], None]
+    forge: Forge, home: Path, figure: Callable[[str], None]
 ) -> None:
     for number in range(STARTS // AT_ONCE):
         model = Counting(pause_s=60.0)
-        with LocalServer(model, data=tmp_path / "server") as server:
-            beside = Beside(server, tmp_path / str(number))
+        with LocalServer(model, data=home / "server") as server:
+            beside = Beside(server, home / str(number))
             life = beside.plan()
             pids = {forge.start(*life.words, environment=life.environment) for _ in range(AT_ONCE)}
             refused = [forge.wait() for _ in range(AT_ONCE - 1)]
