@@ -441,6 +441,26 @@ def test_what_is_under_way_and_what_is_spent_count_against_the_budget(begin: Beg
     assert life.run.wait(settings=replace(SETTINGS, max_cost_usd=one_batch_usd + spent_usd * 1.5)).succeeded == 4
 
 
+@pytest.mark.parametrize(("short_by", "states"), [(0, ["created", "created"]), (1, ["created", "planned"])])
+def test_what_is_enqueued_keeps_to_the_limit_of_tokens(begin: Begin, short_by: int, states: list[str]) -> None:
+    life = begin(("ok 1", "ok 2", "ok 3", "ok 4"))
+    limit = sum(shard.tokens for shard in life.run.ledger.shards(life.run_id)) - short_by
+    life.run.wait(until_submitted=True, settings=replace(SETTINGS, max_enqueued_tokens=limit))
+    assert life.states() == states
+    assert life.run.wait(settings=replace(SETTINGS, max_enqueued_tokens=limit)).succeeded == 4
+
+
+@pytest.mark.parametrize(("short_by", "uploaded"), [(0, 1), (1, 2)])
+def test_a_shard_that_is_larger_than_the_limit_is_halved_before_it_is_sent(
+    begin: Begin, short_by: int, uploaded: int
+) -> None:
+    life = begin()
+    (shard,) = life.run.ledger.shards(life.run_id)
+    life.run.wait(settings=replace(SETTINGS, max_enqueued_tokens=shard.tokens - short_by))
+    assert len(life.noted("uploaded")) == uploaded
+    assert life.outcomes() == ["succeeded", "succeeded"]
+
+
 def test_a_create_that_has_to_wait_for_its_turn_is_not_sent_yet(begin: Begin) -> None:
     life = begin(answer=first(("POST", "/batches"), refusal(429, "Too many requests"), times=2))
     life.run.wait(until_submitted=True)
