@@ -306,9 +306,10 @@ def test_moderations_are_cut_into_columns() -> None:
         assert (row["flagged"], row["categories"], row["category_scores"]) == (True, {"hate": True}, {"hate": 0.9})
 
 
-def test_an_answer_without_text_is_kept_as_json() -> None:
-    rows = [{"custom_id": "q", "body": {"input": ["a", "b"]}}]
-    data = [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": [2.0]}]
+@pytest.mark.parametrize("vectors", [[[1.0], [2.0]], [[1.0]]])
+def test_an_answer_without_text_is_kept_as_json(vectors: list[list[float]]) -> None:
+    rows = [{"custom_id": "q", "body": {"input": ["a", "b"][: len(vectors)]}}]
+    data = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
     with bench(rows, Task("raw", "e", endpoint="/v1/embeddings")) as b:
         b.settle(b.answers([ok("q", data=data, choices=None)]))
         assert json.loads(b.column("answer")[0])["data"] == data

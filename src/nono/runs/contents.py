@@ -96,10 +96,12 @@ def recipe(
         column = next((name for name in DEFAULT_COLUMNS[kind] if name in candidates), None)
         if column is None and kind != "raw":
             if len(candidates) != 1:
+                example = "{{ " + (candidates or ["text"])[-1] + " }}"
+                template = f'give a template, for example -p "{example}", or call a column {DEFAULT_COLUMNS[kind][0]}'
+                lines = "lines of a batch file are sent as they are with --task raw --endpoint /v1/chat/completions"
                 raise InputError(
                     f"what to ask about a row is not clear: it has the columns {', '.join(columns)}",
-                    hint='give a template, for example -p "{{ ' + (candidates or ["text"])[-1] + ' }}", '
-                    f"or call a column {DEFAULT_COLUMNS[kind][0]}",
+                    hint=lines if "body" in columns else template,
                 )
             column = candidates[0]
     if images and kind != "chat":

@@ -272,7 +272,9 @@ class _Rows:
             settled.parsed = (result.vector,)
         elif self._kind == "moderation":
             settled.parsed = _moderation(result.body)
-        if settled.answer is None and result.vector is None:
+        # A vector has a column of its own only where embeddings are the task.
+        in_a_column = self._kind == "embedding" and result.vector is not None
+        if settled.answer is None and not in_a_column:
             settled.answer = json_text(_plain(result.body))
         return settled
 
