@@ -389,3 +389,26 @@ def test_a_name_that_could_not_be_asked_for_is_refused(nono: Shell, name: str) -
     assert done.returncode == 9
     assert "cannot be the name of a run" in done.stderr
     assert not (nono.folder / ".nono").exists()
+
+
+def test_an_output_that_is_not_written_yet_is_spoken_of(nono: Shell) -> None:
+    done = nono("run", "rows.csv", *ASK, "--max-cost", "0", "-o", "out.csv")
+    run = done.stderr.split()[1]
+    assert f"nothing is written to out.csv yet; when all is there: nono export {run} -o out.csv" in done.stderr
+    assert not (nono.folder / "out.csv").exists()
+
+
+def test_a_run_needs_its_source_no_more_when_it_is_planned(nono: Shell) -> None:
+    nono("run", "rows.csv", *ASK, "--max-cost", "0", "--name", "nightly")
+    (nono.folder / "rows.csv").unlink()
+    assert nono("resume", "nightly", "--max-cost", "1").returncode == 0
+    assert json.loads(nono("export", "nightly").stdout.splitlines()[0])["text"] == "I loved it"
+
+
+def test_a_source_that_says_something_else_is_other_work(nono: Shell) -> None:
+    nono("run", "rows.csv", *ASK, "--name", "nightly")
+    (nono.folder / "rows.csv").write_text(ROWS + "d,Fine\n")
+    again = nono("run", "rows.csv", *ASK, "--name", "nightly", "--json")
+    assert json.loads(again.stdout)["rows"] == 4
+    # Of two runs with one name it is the newest that is meant.
+    assert json.loads(nono("status", "nightly", "--json").stdout)["rows"] == 4

@@ -117,6 +117,8 @@ def command(
         written = run.export(output if output == "-" else Path(output))
         if not quiet:
             click.echo(f"{written:,} rows written to {output}", err=True)
+    elif output is not None:
+        click.echo(f"nothing is written to {output} yet; when all is there: nono export {run.id} -o {output}", err=True)
     sys.exit(code)
 
 
