@@ -123,7 +123,7 @@ class Beside:
         return self._forge.start(*self._run_words, program=HERE / "one_run.py", kill_after_s=kill_after_s)
 
 
-@pytest.mark.timeout(0 if FULL else 120)
+@pytest.mark.timeout(120 + 4 * KILLS)
 def test_a_run_and_a_server_that_are_killed_again_and_again_lose_nothing_and_pay_nothing_twice(
     forge: Forge, figure: Callable[[str], None]
 ) -> None:
