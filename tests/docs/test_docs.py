@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands_page import commands_page
 
 from nono.cli import COMMANDS
 from nono.cli.exits import MEANING
@@ -95,6 +96,7 @@ GENERATED = {
     ("docs/runs.md", "exit codes"): exit_codes_table,
     ("docs/openai.md", "services"): services_table,
     ("docs/server.md", "faults"): catalogue.table,
+    ("docs/commands.md", "commands"): commands_page,
     ("docs/architecture.md", "diagram: attempts"): lambda: f"```mermaid\n{diagram(ATTEMPT_MOVES)}\n```",
 }
 

@@ -33,13 +33,17 @@ _OPTIONS = (
     click.option("--id", "id_column", help="The column with unique ids; without it they are generated."),
     click.option("--images", multiple=True, help="A column with pictures: URLs or files. May be repeated."),
     click.option(
-        "--task", type=click.Choice(["chat", "embedding", "moderation", "raw"]), default="chat", show_default=True
+        "--task",
+        type=click.Choice(["chat", "embedding", "moderation", "raw"]),
+        default="chat",
+        show_default=True,
+        help="What is asked for; raw: each row brings its whole body.",
     ),
     click.option("--endpoint", help="The endpoint, where the task leaves a choice: /v1/responses, …"),
-    click.option("--temperature", type=float),
-    click.option("--max-tokens", type=int),
-    click.option("--top-p", type=float),
-    click.option("--seed", type=int),
+    click.option("--temperature", type=float, help="0: the likeliest words; higher: freer ones."),
+    click.option("--max-tokens", type=int, help="At most so many tokens an answer."),
+    click.option("--top-p", type=float, help="Draw from the likeliest words that make up this share."),
+    click.option("--seed", type=int, help="The same draws again, where the model can."),
     click.option(
         "--param", "params", multiple=True, metavar="NAME=JSON", help="Any further field of the request body."
     ),
