@@ -28,7 +28,7 @@ from engine_tools import (
 
 import nono
 from nono.errors import AnswerLost, InputError, SettingsError
-from nono.exchange import Call, Reply
+from nono.exchange import Call, Reply, Send
 from nono.runs.events import Event, Happened
 from nono.runs.ledger import AttemptState, RunState
 from nono.runs.owner import Ownership, RunOwned
@@ -103,6 +103,21 @@ def test_identical_requests_are_sent_once_and_both_rows_have_the_answer(beside: 
     run.wait(timeout_s=20)
     assert answers(run) == ["same", "other", "same"]
     assert sum(batch.counts.total for batch in batches(beside.server)) == 2
+
+
+def test_files_are_uploaded_side_by_side(beside: Beside) -> None:
+    two = threading.Barrier(2)
+
+    def together(send: Send) -> Send:
+        def wrapped(call: Call) -> Reply:
+            if (call.method, call.path) == ("POST", "/files"):
+                two.wait(timeout=10)
+            return send(call)
+
+        return wrapped
+
+    run = beside.run(texts(4), through=together, rows_per_part=2)
+    assert run.wait(timeout_s=20).succeeded == 4
 
 
 def test_a_row_without_a_request_of_its_own_is_not_sent_again(beside: Beside) -> None:
@@ -234,6 +249,12 @@ def test_a_budget_stops_the_run_before_the_batch_that_would_pass_it_and_more_let
     more = replace(run.spec.settings, max_cost_usd=per_batch * 4)
     assert run.resume(settings=more, timeout_s=20).succeeded == 9
     assert len(batches(beside.server)) == 3
+
+
+def test_a_budget_that_nothing_can_be_held_against_is_refused(beside: Beside) -> None:
+    with pytest.raises(InputError, match="max_cost cannot be kept: no price of 'my-model' is known"):
+        beside.run(texts(2), model="openai/my-model", max_cost=1.0)
+    assert batches(beside.server) == []
 
 
 def test_a_raised_budget_is_remembered(beside: Beside) -> None:

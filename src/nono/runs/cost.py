@@ -15,6 +15,7 @@ from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import Any
 
+from nono.errors import InputError
 from nono.model import Usage
 from nono.providers import Provider, Task
 from nono.runs.money import dollars
@@ -153,6 +154,15 @@ def _per_million(price: Any) -> float | None:
     """A price for a million tokens; of a price in tiers, the first tier's."""
     price = getattr(price, "base", price)
     return None if price is None else float(price)
+
+
+def check_budget(max_cost_usd: float | None, provider: Provider, model: str) -> None:
+    """Raise InputError for a budget that nothing could be held against: the model has no known price."""
+    price, why = price_of(provider, model)
+    if max_cost_usd is not None and price is None:
+        raise InputError(
+            f"max_cost cannot be kept: {why}", hint="leave it out, and limit the run by its rows; nothing was sent"
+        )
 
 
 def estimate(plan: Plan, task: Task, provider: Provider, *, day: date | None = None) -> Estimate:

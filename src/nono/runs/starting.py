@@ -75,6 +75,7 @@ def run(
     )
     source, asked = asked_by(source, words)
     spec, provider = make_spec(model=model, prompt=prompt, settings=settings, **asked)
+    cost.check_budget(spec.settings.max_cost_usd, provider, spec.task.model)
     account = provider.account(api_key=api_key, base_url=spec.base_url)
     # The address is part of what the run is: a resumption must find the same batches.
     spec = replace(found_at(spec, account), settings=paced_for(spec.settings, account.base_url))

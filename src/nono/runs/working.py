@@ -11,7 +11,7 @@ from nono.errors import SettingsError
 from nono.exchange import Send
 from nono.runs.bench import Bench, Settings
 from nono.runs.clock import Clock
-from nono.runs.cost import price_of
+from nono.runs.cost import check_budget, price_of
 from nono.runs.engine import Engine
 from nono.runs.events import Event
 from nono.runs.ledger import RunRow
@@ -56,6 +56,7 @@ def at_work(
             send = sender = Sender(account)
             held.callback(sender.close)
         if settings is not None and settings != spec.settings:
+            check_budget(settings.max_cost_usd, provider, spec.task.model)
             spec = _change_settings(workspace, run.id, ownership.epoch, spec, settings)
         owned = workspace.ledger.run(run.id)
         assert owned is not None
