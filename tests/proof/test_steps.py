@@ -16,7 +16,7 @@ from lives import SETTINGS, Plan, begin_after, opened, planned
 from test_straggler_crashes import BEFORE_S, WINDOW_S, LateWorld
 from world import Crash, Fault, Weather, World
 
-from nono.errors import InputError, NotFound
+from nono.errors import InputError, NotFound, NotSent
 from nono.exchange import Call, Reply
 from nono.facts import Facts
 from nono.providers import Task, provider_named
@@ -539,6 +539,23 @@ def test_a_list_that_cannot_be_read_is_asked_for_ever_more_rarely_until_it_can(b
     # Each is asked for once more at once.
     assert [event["wait_s"] for event in life.told("trouble")] == [2.0, 4.0, 8.0, 2.0, 4.0]
     assert life.outcomes() == ["succeeded", "succeeded"]
+
+
+def test_a_run_that_goes_on_where_nobody_answers_stops_and_can_be_resumed(begin: Begin) -> None:
+    gone: list[bool] = []
+
+    def answer(_: Call) -> None:
+        if gone:
+            raise NotSent("no route to the host")
+
+    life = begin(weather=Weather(running_s=600), answer=answer)
+    life.run.wait(until_submitted=True)
+    gone.append(True)
+    status = again(life).run.wait()
+    assert (status.state, status.reason) == ("stopped", "unavailable: no route to the host")
+    assert life.states() == ["created"]
+    gone.clear()
+    assert life.run.wait().succeeded == 2
 
 
 def test_a_batch_that_the_provider_has_lost_is_put_before_a_person(begin: Begin) -> None:
