@@ -70,6 +70,9 @@ class EarlierAnswers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._let_go()
         self._open.close()
 
@@ -172,7 +175,7 @@ def earlier_answers(
             elif names:
                 raise InputError(f"run {run.id} has no answers for this one: {why}", hint="`nono ls` lists the runs")
     except BaseException:
-        earlier.__exit__()
+        earlier.close()
         raise
     if emptied:
         whose = "1 earlier run keeps" if emptied == 1 else f"{emptied:,} earlier runs keep"

@@ -45,7 +45,11 @@ class RunCost:
 
 
 class Run:
-    """One planned run of a workspace. Made by `nono.run`, or by `nono.open_run`."""
+    """One planned run of a workspace. Made by `nono.run`, or by `nono.open_run`.
+
+    All that it knows is on disk: any number of processes may look at it, also after a crash. One at a time works on it
+    (`wait`, `retry`, `cancel`, `resolve`); another one's call raises RunOwned, which names the owner.
+    """
 
     def __init__(
         self,
@@ -75,10 +79,12 @@ class Run:
 
     @property
     def folder(self) -> RunFolder:
+        """Where requests, answers and results are."""
         return self.workspace.folder(self.id)
 
     @property
     def row(self) -> RunRow:
+        """What the ledger says of the run. Raises InputError if it was purged."""
         run = self.ledger.run(self.id)
         if run is None:
             raise InputError(f"run {self.id} is not in this workspace any more")
@@ -86,6 +92,7 @@ class Run:
 
     @property
     def spec(self) -> RunSpec:
+        """What was asked for: model, prompt, schema, settings. Raises LedgerError if the run's folder is damaged."""
         return load_spec(self.folder)
 
     @property
