@@ -541,6 +541,15 @@ def test_a_list_that_cannot_be_read_is_asked_for_ever_more_rarely_until_it_can(b
     assert life.outcomes() == ["succeeded", "succeeded"]
 
 
+def test_a_list_that_names_a_time_is_not_asked_for_before(begin: Begin) -> None:
+    busy = refusal(429, "Too many requests", headers={"retry-after": "300"})
+    life = begin(weather=Weather(running_s=600), answer=first(("GET", "/batches"), busy, times=1))
+    life.run.wait()
+    assert [event["wait_s"] for event in life.told("trouble")] == [300.0]
+    sooner, later, *_ = life.at(LIST)
+    assert 300 <= later - sooner < 301
+
+
 def test_a_run_that_goes_on_where_nobody_answers_stops_and_can_be_resumed(begin: Begin) -> None:
     gone: list[bool] = []
 
