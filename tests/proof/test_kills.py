@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +69,21 @@ def completed(server: LocalServer) -> Counter[str]:
     return Counter(re.sub(r"-\d+-\d+$", "", tag) for tag in tags)
 
 
+def free_port(chance: random.Random) -> int:
+    """A port that nobody is given by chance while a killed server is not back yet: below those for connections."""
+    while True:
+        port = chance.randrange(20_000, 30_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 class Beside:
     """A server and a run beside it, each in a process of its own; both die, again and again."""
 
     def __init__(self, forge: Forge, folder: Path, chance: random.Random) -> None:
         self._forge, self._folder, self._chance = forge, folder, chance
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port(chance)
         url = f"http://127.0.0.1:{self._port}/v1"
         self._run_words = str(folder / "home"), url, str(ROWS), str(time.time())
         self.kills = Counter[str]()
