@@ -116,3 +116,11 @@ def test_every_public_name_exists() -> None:
 
     for name in nono.__all__:
         assert getattr(nono, name) is not None
+
+
+def test_type_checkers_are_told_of_every_public_name_where_it_lives() -> None:
+    import nono
+
+    nodes = ast.walk(ast.parse(SOURCE.joinpath("__init__.py").read_text("utf-8")))
+    told = {alias.asname: node.module for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert {name: module for name, module in told.items() if name is not None} == nono._PUBLIC
