@@ -20,6 +20,9 @@ from world import KINDS, Call, Fault, Weather, World
 from nono.runs.ledger import RunState, StorageFull, Superseded, Transaction
 from nono.runs.run import Run
 
+# By default each kind of fault is told at every fifth call, the next kind beginning one later.
+EVERY_CALL = 1 if FULL else 5
+
 
 def call_number(plan: Plan, what: str, weather: Weather | None = None, *, nth: int = 0) -> int:
     """The number of the n-th call of a kind in an undisturbed history."""
@@ -65,18 +68,19 @@ def test_one_post_goes_out_for_each_intent(kind: str, plan_of: Callable[..., Pla
     assert len(set(posts)) == (1 if kind in ("429", "dropped", "409+", "500+", "garbled") else 2)
 
 
+@pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_fault_at_any_single_call_does_no_harm(
-    kind: str, plan_of: Callable[..., Plan], figure: Callable[[str], None]
+    kind: str, provider: str, plan_of: Callable[..., Plan], figure: Callable[[str], None]
 ) -> None:
     # The day that an absurd hint asks for is long.
-    plan = plan_of(SHORT, settings=replace(SETTINGS, poll_cap_s=300.0))
-    count = len(live(plan, begin_after(World(), plan)).world.calls)
-    wrong, told = [], range(0, count, 1 if FULL else 3)
+    plan = plan_of(SHORT, provider=provider, settings=replace(SETTINGS, poll_cap_s=300.0))
+    count = len(live(plan, plan.world()).world.calls)
+    wrong, told = [], range(KINDS.index(kind) % EVERY_CALL, count, EVERY_CALL)
     for call in told:
-        history = live(plan, begin_after(World(faults=(Fault(call, kind, 30.0),)), plan))
+        history = live(plan, plan.world(faults=(Fault(call, kind, 30.0),)))
         wrong += [f"call {call} ({history.world.calls[call]}): {what}" for what in history.wrong]
-    figure(f"{kind} at single calls: {len(wrong)} wrong in {len(told)} histories")
+    figure(f"{kind} at single calls, {provider}: {len(wrong)} wrong in {len(told)} histories")
     assert wrong == []
 
 
