@@ -412,3 +412,19 @@ def test_a_source_that_says_something_else_is_other_work(nono: Shell) -> None:
     assert json.loads(again.stdout)["rows"] == 4
     # Of two runs with one name it is the newest that is meant.
     assert json.loads(nono("status", "nightly", "--json").stdout)["rows"] == 4
+
+
+def test_a_check_tells_its_problems_as_json(nono: Shell) -> None:
+    (nono.folder / "twice.csv").write_text("id,text\na,one\na,two\n")
+    done = nono("check", "twice.csv", *ASK, "--id", "id", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["ok"], found["count"]) == (9, False, 1)
+    assert [(problem["kind"], problem["row"]) for problem in found["problems"]] == [("duplicate_id", 1)]
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"\xb5", "is not UTF-8"), (b"one two", "keys.env:1: not NAME=value")])
+def test_what_is_no_env_file_is_said_so(nono: Shell, content: bytes, said: str) -> None:
+    (nono.folder / "keys.env").write_bytes(content)
+    done = nono("resume", "--env-file", "keys.env")
+    assert done.returncode == 2
+    assert said in done.stderr and "hint: " in done.stderr

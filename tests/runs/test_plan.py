@@ -365,3 +365,11 @@ def test_a_model_at_the_wrong_endpoint_is_told_before_anything_is_sent(
 def test_a_model_that_nobody_knows_may_be_asked_anything(model: str) -> None:
     task = "embedding" if "embedding" in model else "chat"
     assert nono.plan(["a"], model=f"openai/{model}", task=task).plan.requests == 1
+
+
+@pytest.mark.parametrize(
+    "words", [{"temperature": 2.1}, {"top_p": -0.1}, {"max_tokens": 0}, {"temperature": float("nan")}]
+)
+def test_a_number_that_every_request_would_be_refused_for_is_told_before(words: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(words))} is "):
+        nono.plan(["a"], model="openai/gpt-4o-mini", **words)

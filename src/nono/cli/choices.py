@@ -39,17 +39,21 @@ def read_env_file(path: str | None) -> None:
     import os
     from pathlib import Path
 
+    from nono.errors import SettingsError
+
     if path is None:
         return
-    for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), start=1):
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: is not UTF-8", hint="a text file with a NAME=value on each line") from error
+    for number, line in enumerate(lines, start=1):
         text = line.strip().removeprefix("export ").strip()
         if not text or text.startswith("#"):
             continue
         name, equals, value = text.partition("=")
         if not equals or not name.strip().isidentifier():
-            from nono.errors import SettingsError
-
-            raise SettingsError(f"{path}:{number}: not NAME=value")
+            raise SettingsError(f"{path}:{number}: not NAME=value", hint="for example OPENAI_API_KEY=sk-…")
         os.environ.setdefault(name.strip(), value.strip().strip("'\""))
 
 

@@ -81,7 +81,8 @@ def gc(
     `nono run --reuse` finds no answers in what was deleted.
 
     With --orphans nothing is deleted here: it lists batches that carry a nono tag unknown to this workspace; with
-    --yes those still at work are cancelled.
+    --yes those still at work are cancelled. Batches of other workspaces of the account are among them: look at the
+    list first.
 
     \b
     Example:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -22,9 +23,16 @@ def check(as_json: bool, **given: Any) -> None:
       nono check reviews.csv -p "Sentiment of: {{ text }}" -m openai/gpt-4o-mini
     """
     import nono
+    from nono.runs.problems import PlanRefused
 
     source = given.pop("source")
-    report = nono.plan(source, **words(given))
+    try:
+        report = nono.plan(source, **words(given))
+    except PlanRefused as refused:
+        if as_json:
+            problems = [asdict(problem) for problem in refused.problems]
+            click.echo(json.dumps({"ok": False, "count": refused.count, "problems": problems}))
+        raise
     if as_json:
         click.echo(json.dumps({"ok": True, **report.to_dict()}))
     else:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from nono.datasets.copies import endpoint_of
 from nono.errors import InputError
 from nono.exchange import Account
-from nono.providers import Provider, Task, provider_named
+from nono.providers import UNCHECKED, Provider, Task, provider_named
 from nono.runs.bench import FinishSync, Settings
 from nono.runs.render import read_template
 from nono.runs.spec import RunSpec
@@ -52,6 +52,20 @@ class Words(TypedDict, total=False):
     settings: Settings | None
 
 
+# Both providers': https://platform.openai.com/docs/api-reference/chat/create and
+# https://ai.google.dev/api/generate-content#generationconfig
+RANGES = {"temperature": (0.0, 2.0), "top_p": (0.0, 1.0), "max_tokens": (1, float("inf"))}
+
+
+def _check_ranges(given: Mapping[str, Any]) -> None:
+    """Raise InputError for a number that every request would be refused for."""
+    for name, (least, most) in RANGES.items():
+        value = given.get(name)
+        if isinstance(value, int | float) and not least <= value <= most:
+            span = f"from {least:g}" if most == float("inf") else f"from {least:g} to {most:g}"
+            raise InputError(f"{name} is {value!r}", hint=f"a number {span}; {UNCHECKED}")
+
+
 def make_spec(
     *,
     model: str,
@@ -83,6 +97,8 @@ def make_spec(
         raise InputError(f"unknown task {task!r}", hint=f"one of {', '.join(KINDS)}")
     named = {"temperature": temperature, "max_tokens": max_tokens, "top_p": top_p, "stop": stop, "seed": seed}
     given = {name: value for name, value in named.items() if value is not None} | dict(parameters or {})
+    if check:
+        _check_ranges(given)
     asked = Task(
         kind=task,
         model=model_name,
