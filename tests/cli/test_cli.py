@@ -258,17 +258,6 @@ def test_a_finished_run_that_is_found_again_tells_its_status_as_json(nono: Shell
     assert json.loads(again.stdout)["succeeded"] == 3
 
 
-def test_a_template_file_that_says_something_else_is_other_work(nono: Shell) -> None:
-    template = nono.folder / "prompt.j2"
-    template.write_text("Sentiment of: {{ text }}")
-    first = nono("run", "rows.csv", "-p", "prompt.j2", "-m", "openai/gpt-4o-mini", "--json")
-    template.write_text("Language of: {{ text }}")
-    second = nono("run", "rows.csv", "-p", "@prompt.j2", "-m", "openai/gpt-4o-mini", "--json")
-    assert json.loads(first.stdout)["id"] != json.loads(second.stdout)["id"]
-    same = nono("run", "rows.csv", "-p", "Language of: {{ text }}", "-m", "openai/gpt-4o-mini", "--json")
-    assert json.loads(same.stdout)["id"] == json.loads(second.stdout)["id"]
-
-
 def test_the_name_of_a_file_is_no_prompt(nono: Shell) -> None:
     (nono.folder / "prompt.txt").write_text("Sentiment of: {{ text }}")
     done = nono("plan", "rows.csv", "-p", "prompt.txt", "-m", "openai/gpt-4o-mini")
@@ -383,35 +372,11 @@ def test_results_of_a_run_that_is_under_way_are_not_taken_for_all(nono: Shell) -
     assert "warning: the run is stopped: 0 of 3 rows are settled" in exported.stderr
 
 
-@pytest.mark.parametrize("name", ["", " ", "-x", "two\nlines", "n" * 101])
-def test_a_name_that_could_not_be_asked_for_is_refused(nono: Shell, name: str) -> None:
-    done = nono("run", "rows.csv", *ASK, f"--name={name}")
-    assert done.returncode == 9
-    assert "cannot be the name of a run" in done.stderr
-    assert not (nono.folder / ".nono").exists()
-
-
 def test_an_output_that_is_not_written_yet_is_spoken_of(nono: Shell) -> None:
     done = nono("run", "rows.csv", *ASK, "--max-cost", "0", "-o", "out.csv")
     run = done.stderr.split()[1]
     assert f"nothing is written to out.csv yet; when all is there: nono export {run} -o out.csv" in done.stderr
     assert not (nono.folder / "out.csv").exists()
-
-
-def test_a_run_needs_its_source_no_more_when_it_is_planned(nono: Shell) -> None:
-    nono("run", "rows.csv", *ASK, "--max-cost", "0", "--name", "nightly")
-    (nono.folder / "rows.csv").unlink()
-    assert nono("resume", "nightly", "--max-cost", "1").returncode == 0
-    assert json.loads(nono("export", "nightly").stdout.splitlines()[0])["text"] == "I loved it"
-
-
-def test_a_source_that_says_something_else_is_other_work(nono: Shell) -> None:
-    nono("run", "rows.csv", *ASK, "--name", "nightly")
-    (nono.folder / "rows.csv").write_text(ROWS + "d,Fine\n")
-    again = nono("run", "rows.csv", *ASK, "--name", "nightly", "--json")
-    assert json.loads(again.stdout)["rows"] == 4
-    # Of two runs with one name it is the newest that is meant.
-    assert json.loads(nono("status", "nightly", "--json").stdout)["rows"] == 4
 
 
 def test_a_check_tells_its_problems_as_json(nono: Shell) -> None:

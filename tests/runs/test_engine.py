@@ -159,6 +159,35 @@ def test_the_same_line_again_finds_the_finished_run_and_sends_nothing(beside: Be
     assert len(batches(beside.server)) == 1
 
 
+def test_a_template_file_that_says_something_else_is_other_work(beside: Beside, tmp_path: Path) -> None:
+    template = tmp_path / "prompt.j2"
+    template.write_text("Sentiment of: {{ text }}")
+    first = beside.run(texts(1), prompt=str(template))
+    template.write_text("Language of: {{ text }}")
+    second = beside.run(texts(1), prompt=f"@{template}")
+    assert first.id != second.id
+    assert beside.run(texts(1), prompt="Language of: {{ text }}").id == second.id
+
+
+def test_a_run_needs_its_source_no_more_and_another_source_is_other_work(beside: Beside, tmp_path: Path) -> None:
+    source = tmp_path / "rows.csv"
+    source.write_text("text\nfirst\n")
+    run = beside.run(source, name="nightly")
+    source.write_text("text\nfirst\nsecond\n")
+    assert run.wait(timeout_s=20).succeeded == 1
+    again = beside.run(source, name="nightly")
+    assert again.status.rows == 2
+    # Of two runs with one name it is the newest that is meant.
+    assert nono.open_run("nightly", home=beside.home).id == again.id
+
+
+@pytest.mark.parametrize("name", ["", " ", "-x", "two\nlines", "n" * 101])
+def test_a_name_that_could_not_be_asked_for_is_refused(beside: Beside, name: str) -> None:
+    with pytest.raises(InputError, match="cannot be the name of a run"):
+        beside.run(texts(1), name=name)
+    assert not beside.home.exists()
+
+
 def test_two_processes_that_plan_the_same_line_at_once_make_one_run(beside: Beside) -> None:
     barrier = threading.Barrier(4)
     found: list[str] = []
