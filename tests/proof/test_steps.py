@@ -765,6 +765,14 @@ def test_what_cannot_be_deleted_holds_no_run_for_long(begin: Begin) -> None:
 # giving up and leaving alone
 
 
+def test_a_run_that_is_cancelled_plans_no_other_round(begin: Begin) -> None:
+    life = begin(weather=Weather(running_s=600))
+    life.run.wait(until_submitted=True)
+    assert life.run.cancel().state == "cancelled"
+    assert life.told("retry_planned") == []
+    assert life.states() == ["cleaned"]
+
+
 def test_batches_of_other_runs_and_of_nobody_are_left_alone(begin: Begin) -> None:
     life = begin(weather=Weather(running_s=600))
     life.run.wait(until_submitted=True)
