@@ -224,3 +224,34 @@ def test_the_diagram_begins_at_the_first_state_and_at_those_that_no_move_leads_t
         "    stopped --> running",
         "    cancelled --> [*]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("states", "committed_usd"),
+    [
+        (("cleaned", "verified", "created"), 0.2 + 0.3),  # the part waits for the third, and with it the second's cost
+        (("cleaned", "cleaned", "planned"), 0.2),
+        (("cleaned", "verified", "verified"), 0.0),
+        (("cleaned", "refused", "cleaned"), 0.0),
+    ],
+)
+def test_what_is_answered_counts_as_committed_until_its_part_is_settled_with_it(
+    ledger: Ledger, states: tuple[str, ...], committed_usd: float
+) -> None:
+    attempts = [plan_a_run(ledger)]
+    with ledger.transaction() as work:
+        for no, cost_usd in ((1, 0.2), (2, 0.3)):
+            shard_id = work.insert_shard(
+                "r1", no=no, round=2, requests=1, file_bytes=10, tokens=5, cost_usd=cost_usd, parts=[0]
+            )
+            attempts.append(work.insert_attempt("r1", shard_id, no=1, tag=f"nono-r1-{no}-1-0", due_at=1))
+    raw = sqlite3.connect(ledger.path)
+    raw.execute("DROP TRIGGER an_attempt_moves_legally")
+    for attempt_id, state in zip(attempts, states, strict=True):
+        raw.execute(
+            "UPDATE attempts SET state = ?, file_id = 'file', batch_id = ? WHERE id = ?",
+            (state, None if state in ("planned", "refused") else f"batch-{attempt_id}", attempt_id),
+        )
+    raw.execute("UPDATE parts SET settled = 1, succeeded = 8, errored = 2")
+    raw.commit()
+    assert ledger.committed_cost_usd("r1") == pytest.approx(committed_usd)

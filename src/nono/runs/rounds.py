@@ -26,7 +26,7 @@ from nono.runs.harvest import ANSWERS_GONE
 from nono.runs.joining import Answers, IdReader
 from nono.runs.kept import kept_rows
 from nono.runs.ledger import AttemptRow, AttemptState
-from nono.runs.ledger.states import ASKED_SYNC, BATCHED, FINAL, SYNC
+from nono.runs.ledger.states import ASKED_SYNC, BATCHED, FINAL, SYNC, TOLD
 from nono.runs.lines import BYTES_PER_TOKEN
 from nono.runs.reasking import misfits, reasked
 from nono.runs.render import as_text
@@ -37,8 +37,6 @@ from nono.runs.table import part_path
 
 # An attempt in one of these can add nothing more to its part.
 DECIDED = FINAL | {AttemptState.FETCHED, AttemptState.VERIFIED, AttemptState.ASKED}
-# What an attempt in one of these brought is in the results.
-TOLD = FINAL | {AttemptState.VERIFIED}
 # Attempts that brought, or could not bring, something for their rows.
 TELLING = {
     AttemptState.FETCHED,

@@ -199,11 +199,19 @@ GROUP BY error.key ORDER BY count DESC, code;
 
 -- name: committed_cost
 -- Estimates of everything that may have been billed and is not yet in a settled part's actual cost: what is under way,
--- and what is answered while another half of its part is not.
+-- and what is answered while another half of its part is not. A part that is asked again is settled already: there, an
+-- attempt of the same round that has not told all is what its costs wait for.
 SELECT COALESCE(SUM(s.cost_usd), 0) FROM attempts a JOIN shards s ON s.id = a.shard_id
-WHERE a.run_id = :run_id AND (a.state IN ({committed_states}) OR (a.state IN ({answered_states}) AND EXISTS (
-    SELECT 1 FROM shard_parts sp JOIN parts p ON p.run_id = a.run_id AND p.no = sp.part_no
-    WHERE sp.shard_id = a.shard_id AND p.settled = 0)));
+WHERE a.run_id = :run_id AND (a.state IN ({committed_states}) OR (a.state IN ({answered_states}) AND (
+    EXISTS (
+        SELECT 1 FROM shard_parts sp JOIN parts p ON p.run_id = a.run_id AND p.no = sp.part_no
+        WHERE sp.shard_id = a.shard_id AND p.settled = 0)
+    OR s.round > 1 AND EXISTS (
+        SELECT 1 FROM shards other JOIN attempts b ON b.shard_id = other.id
+        JOIN shard_parts theirs ON theirs.shard_id = other.id
+        JOIN shard_parts ours ON ours.part_no = theirs.part_no
+        WHERE ours.shard_id = a.shard_id AND other.run_id = a.run_id AND other.round = s.round
+            AND b.state NOT IN ({told_states})))));
 
 -- name: enqueued_tokens
 -- Estimated tokens of what is at work for an account and model, over all runs, and of what is already on its way there

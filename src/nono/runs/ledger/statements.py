@@ -35,6 +35,7 @@ def _printed() -> dict[str, str]:
         "in_flight_states": states.sql_list(states.IN_FLIGHT),
         "committed_states": states.sql_list(frozenset(in_doubt_or_running)),
         "answered_states": states.sql_list(states.ANSWERED),
+        "told_states": states.sql_list(states.TOLD),
         "sync_states": states.sql_list(states.ASKED_SYNC),
         "attempt_moves": states.sql_legal_moves(states.ATTEMPT_MOVES),
         "run_moves": states.sql_legal_moves(states.RUN_MOVES),

@@ -88,6 +88,8 @@ IN_FLIGHT = frozenset({_A.CREATE_INTENT, _A.RECONCILE, _A.FENCE, _A.FENCED, _A.Q
 MAY_COST = IN_FLIGHT | {_A.ENDED, _A.FETCHED, _A.VERIFIED, _A.CLEANED} | ASKED_SYNC
 # Its answers are on disk.
 ANSWERED = frozenset({_A.VERIFIED, _A.CLEANED, _A.SETTLED})
+# What it brought is in the results, if its part is settled; it will bring nothing else.
+TOLD = FINAL | {_A.VERIFIED}
 
 _R = RunState
 RUN_MOVES: Mapping[RunState, tuple[RunState, ...]] = {
