@@ -31,10 +31,10 @@ demo: setup       ## the main job: real reviews, a real model, the Batch protoco
 	$(BIN)/python examples/demo.py
 
 test: setup .venv-previous/.ready  ## all tests, in parallel
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 prove: setup      ## the reliability proof with all its histories: hours
-	NONO_PROOF=full $(BIN)/python -m pytest -n $(JOBS) --timeout 0 tests/proof tests/system
+	NONO_PROOF=full $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --timeout 0 tests/proof tests/system
 
 # Mutation testing has an environment of its own: its tool brings much along. MUTANTS='*' takes all of them: hours.
 MUTANTS ?= *__mutmut_*3
