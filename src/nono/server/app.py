@@ -10,6 +10,7 @@ given the plain address is understood as well: by its version (`/v1beta`), its k
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -160,7 +161,7 @@ class LocalServer:
         self,
         model: str | Model = "simulated",
         *,
-        data: Path | None = None,
+        data: str | os.PathLike[str] | None = None,
         embedding_model: str | Model | None = None,
         api_key: str | None = None,
         port: int = 0,
@@ -169,7 +170,7 @@ class LocalServer:
         faults: Any = None,
     ) -> None:
         self._temporary = None if data else tempfile.TemporaryDirectory(prefix="nono-server-")
-        self.data = data or Path(self._temporary.name if self._temporary else "")
+        self.data = Path(data or (self._temporary.name if self._temporary else ""))
         self.settings = Settings(
             data=self.data,
             port=port,
