@@ -15,6 +15,7 @@ PAGE = (Path(__file__).parent.parent.parent / "docs" / "gemini.md").read_text("u
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 SAYS = [
     "100.0 ['request-1', 'request-2']",
+    "1\n1",
     "['request-1.png']\nNone []",
     r"gs://my-bucket/answers/prediction-model-\S+ ['request-1']",
     "2 ['007', '008']",
