@@ -900,3 +900,28 @@ def failing_batches(code: str, message: str, *, times: int = 99) -> Answer:
         return None
 
     return answer
+
+
+def test_what_is_sent_again_is_priced_by_its_share_of_the_plan(begin: Begin) -> None:
+    life = begin(("flaky 1", "ok 2", "ok 3", "ok 4"))
+    assert life.run.wait().succeeded == 4
+    first, _, again = life.run.ledger.shards(life.run_id)
+    assert first.cost_usd is not None
+    assert (again.round, again.requests) == (2, 1)
+    assert again.cost_usd == pytest.approx(first.cost_usd / 2, rel=0.2)
+
+
+def test_a_process_that_is_asked_to_leave_leaves_the_batches_at_work(begin: Begin) -> None:
+    lives: list[Life] = []
+
+    def ask(call: Call) -> Reply | None:
+        if (call.method, call.path) == ("POST", "/batches"):
+            with lives[0].run.ledger.transaction() as work:
+                work.set_wish(lives[0].run_id, "leave")
+        return None
+
+    lives.append(begin(answer=ask))
+    assert lives[0].run.wait().state == "running"
+    assert lives[0].states() == ["created"]
+    assert lives[0].run.ledger.run(lives[0].run_id).wish is None
+    assert lives[0].run.wait().succeeded == len(ONE)
