@@ -95,7 +95,7 @@ def test_answers_come_from_runs_that_are_under_way_too(tmp_path: Path) -> None:
     model = Gated(free=2)
     with LocalServer(model, data=tmp_path / "server") as server:
         beside = Beside(tmp_path / "home", server)
-        first = beside.run(texts(4), rows_per_part=2)
+        first = beside.run(texts(4), rows_per_part=2, max_batches=1)
         first.subscribe(until(AttemptState.CLEANED, first))
         assert first.wait(timeout_s=20).left == 2
         assert beside.run(texts(5), reuse=True).status.reused == 2
