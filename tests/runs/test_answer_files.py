@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from test_settle import bench, failed, ok
 
 from nono.providers import provider_named
+from nono.runs.cost import Price
 
 
 @dataclass(frozen=True)
@@ -158,3 +160,21 @@ def test_rows_are_ok_plus_failed_plus_missing_whatever_the_ids(
         both = [one for one in output + error if one != "stranger"]
         assert summary.oddities.duplicates == len(both) - len(set(both))
         assert summary.oddities.unknown == (output + error).count("stranger")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.provider)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), ids=_IDS)
+def test_column_by_column_or_row_by_row_the_table_is_the_same(
+    dialect: Dialect, data: st.DataObject, ids: list[str]
+) -> None:
+    price = Price("m-1", 1.0, 0.5, 2.0, "test", date(2026, 11, 23))
+    odd = data.draw(lines(dialect))
+    with bench(["a", "b", "c", "d", "e"], provider=provider_named(dialect.provider)) as b:
+        said = [json.dumps(dialect.answered(one, f"A {one}")).encode() for one in ids]
+        answers = b.answers(b"\n".join([*odd, *said]), [dialect.refused("r-4")])
+        by_column, table = b.settle(answers, price=price), b.rows()
+        # An attempt that asked about none of the rows changes nothing, but rows are looked at one by one for it.
+        by_row = b.settle(answers, b.answers(b"", requests=b.requests([])), price=price)
+        assert b.rows() == table
+        assert by_row == by_column

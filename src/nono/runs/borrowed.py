@@ -28,6 +28,9 @@ class Borrowed:
                     self._found[number, index] = values
         self._part_no = part_no
 
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
     def lend(self, row: int, values: Mapping[str, Any]) -> None:
         self._found[self._part_no, row] = values
 

@@ -84,7 +84,13 @@ class IdReader:
 
     def read_all(self, lines: Sequence[bytes]) -> list[str | None]:
         """The ids of many lines; see `read`."""
-        return [self._read(line, found) for line, found in zip(lines, map(self._first, lines), strict=True)]
+        try:
+            return [
+                found[1].decode() if found else self._read(line, None)
+                for line, found in zip(lines, map(self._first, lines), strict=True)
+            ]
+        except UnicodeDecodeError:
+            return [self._read(line, found) for line, found in zip(lines, map(self._first, lines), strict=True)]
 
     def _read(self, line: bytes, found: re.Match[bytes] | None) -> str | None:
         found = found or self._last(line, max(0, len(line) - self._tail))
@@ -117,14 +123,22 @@ class JoinedAnswers:
 
     def only_line(self, row: int) -> bytes | None:
         """The answer line of a row that has exactly one."""
-        number = self._numbers[row]
-        if number == _NONE or row in self._more:
-            return None
-        start, end = self._starts[row], self._ends[row]
-        self._looked_at += end - start
+        return self.only_lines(range(row, row + 1))[0]
+
+    def only_lines(self, rows: range) -> list[bytes | None]:
+        """The answer lines of rows that follow each other; None for those that have none or several."""
+        taken = slice(rows.start, rows.stop)
+        files, more = self._files, self._more
+        found = [
+            None if number == _NONE or row in more else files[number][start:end]
+            for row, number, start, end in zip(
+                rows, self._numbers[taken], self._starts[taken], self._ends[taken], strict=True
+            )
+        ]
+        self._looked_at += sum(map(len, filter(None, found)))
         if self._looked_at > WINDOW_BYTES:
             self._let_go()
-        return self._files[number][start:end]
+        return found
 
     def lines(self, row: int) -> list[bytes]:
         """The answer lines of a row, in the order of the files; usually one."""
@@ -163,6 +177,23 @@ class JoinedAnswers:
         self._numbers[row], self._starts[row], self._ends[row] = number, start, end
         return True
 
+    def put_all(self, rows: Sequence[int | None], number: int, start: int, lines: Sequence[bytes]) -> bool:
+        """Note the places of lines that follow each other; False, and nothing noted, if one needs a closer look."""
+        first_ones = (
+            None not in rows
+            and self.members is None
+            and len(set(rows)) == len(rows)
+            and max(map(self._numbers.__getitem__, rows)) == _NONE  # type: ignore[arg-type]
+        )
+        if not first_ones:
+            return False
+        numbers, starts, ends = self._numbers, self._starts, self._ends
+        for row, size in zip(rows, map(len, lines), strict=True):
+            assert row is not None
+            numbers[row], starts[row], ends[row] = number, start, start + size
+            start += size + 1
+        return True
+
     def close(self) -> None:
         for content in self._files:
             content.close()
@@ -192,11 +223,14 @@ def join(
     for path in answers.files:
         line_number = 0
         for file_number, end, lines in joined.scan(path):
+            found = reader.read_all(lines)
+            if joined.put_all([None if one is None else ids.get(one) for one in found], file_number, end, lines):
+                line_number += len(lines)
+                continue
             end -= 1
-            for line, found in zip(lines, reader.read_all(lines), strict=True):
+            for line, custom_id in zip(lines, found, strict=True):
                 line_number += 1
                 start, end = end + 1, end + 1 + len(line)
-                custom_id = found
                 if custom_id is None:
                     if not line or line.isspace():
                         continue

@@ -22,6 +22,7 @@ from nono.runs.encoding import generated_id
 from nono.runs.joining import Answers, IdReader, JoinedAnswers, join
 from nono.runs.kept import kept_rows, read_borrowed
 from nono.runs.parts import PlannedPart
+from nono.runs.plain import PlainRows
 from nono.runs.plan import Column
 from nono.runs.render import as_text
 from nono.runs.reused import Lent, Reused
@@ -137,9 +138,11 @@ class _Rows:
         self._id_column = id_column
         self._reask = reask
         self._nothing = (None,) * len(layout.parsed)
-        sole = joined[0] if len(joined) == 1 else None
+        sole = joined[0] if len(joined) == 1 and not joined[0].answers.sync else None
         self._only = sole
         self._batch_id = sole.answers.batch_id if sole else None
+        texts = kind == "chat" and shape is None and not borrowed and not reused
+        self._plain = PlainRows(sole, decode, tally) if texts and sole is not None else None
 
     def columns(self, batch: Batch, first_row: int) -> Mapping[str, Sequence[Any]]:
         """The result columns of a batch; `first_row` is the part's first in the data set."""
@@ -149,6 +152,12 @@ class _Rows:
             ids: Sequence[str] = [generated_id(first_row + row) for row in rows]
         else:
             ids = _as_texts(batch.column(self._id_column))
+        if self._plain is not None:
+            columns, left = self._plain.columns(rows, ids)
+            for at in left:
+                for column, value in zip(columns, self._values(rows[at], ids[at]), strict=True):
+                    column[at] = value
+            return dict(zip(names, columns, strict=True))
         lines = []
         for row, custom_id in zip(rows, ids, strict=True):
             if row in self._borrowed.rows:
@@ -163,7 +172,7 @@ class _Rows:
     def _values(self, row: int, custom_id: str) -> tuple[Any, ...]:
         lent = self._reused.answer(row) if self._reused else None
         if lent is None:
-            settled = self._plain(row, custom_id) or self._best(row, custom_id)
+            settled = self._short(row, custom_id) or self._best(row, custom_id)
         else:
             settled = self._reuse(lent, custom_id)
         result, error, usage = settled.result, settled.error, settled.usage
@@ -194,7 +203,7 @@ class _Rows:
         settled.usage = NO_USAGE
         return settled
 
-    def _plain(self, row: int, custom_id: str) -> Settled | None:
+    def _short(self, row: int, custom_id: str) -> Settled | None:
         """What the only attempt's only line says if that is an answer: the short way, for nearly all rows."""
         line = self._only.only_line(row) if self._only is not None else None
         if line is None:

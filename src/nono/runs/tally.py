@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,22 @@ class Tally:
             self._sync_cost_usd += sync_usd
         self._cost_usd += cost
         return cost
+
+    def enter_succeeded(self, count: int) -> None:
+        """Count rows with an answer; what they cost is entered by itself."""
+        self._outcomes[Outcome.SUCCEEDED] += count
+
+    def enter_usages(self, usages: Sequence[Usage]) -> Sequence[float | None]:
+        """Count the tokens of answers that came in a batch; returns what each of them cost."""
+        self._input += sum([usage.input_tokens for usage in usages])
+        self._output += sum([usage.output_tokens for usage in usages])
+        self._cached += sum([usage.cached_tokens for usage in usages])
+        self._reasoning += sum([usage.reasoning_tokens for usage in usages])
+        if self._price is None:
+            return [None] * len(usages)
+        costs = list(map(self._price.cost_usd, usages))
+        self._cost_usd += sum(costs)
+        return costs
 
     def enter_borrowed(self, row: int, outcome: str, error: RequestError | None) -> None:
         """Count a row that shares another's request, and therefore its fate, but not its price."""
