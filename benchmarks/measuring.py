@@ -2,8 +2,8 @@
 
     python -m benchmarks.measuring MODULE JOB WAY FOLDER SIZE [URL]
 
-does one way and prints what it measured. Memory is the peak of the process and its children together; pages that they
-share count several times. A server has its own figure.
+does one way and prints what it measured. Memory is the peak of the process and its children together; what several of
+them share counts once. A server has its own figure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +25,8 @@ from benchmarks.job import Job, Measured, Stage
 from nono.server.app import LocalServer
 
 LOOK_EVERY_S = 0.05
+# What processes share is added up page by page, which holds them up.
+LOOK_AT_MANY_EVERY_S = 0.25
 ROOT = Path(__file__).parent.parent
 # A proxy between processes of one machine would be measured as well, and so would compiling modules that are compiled
 # when a package is installed.
@@ -151,15 +153,19 @@ class _Tree:
         return self._peak_mb
 
     def _look(self) -> None:
-        while not self._over.wait(LOOK_EVERY_S):
-            self._peak_mb = max(self._peak_mb, sum(map(_resident_mb, _descendants(self._pid))))
+        alone = True
+        while not self._over.wait(LOOK_EVERY_S if alone else LOOK_AT_MANY_EVERY_S):
+            processes = _descendants(self._pid)
+            alone = len(processes) == 1
+            measure = _resident_mb if alone else _share_mb
+            self._peak_mb = max(self._peak_mb, sum(map(measure, processes)))
 
 
 def _descendants(pid: int) -> list[int]:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:  # it has ended, or there is no /proc
-        children = []
+    children: list[str] = []
+    with suppress(OSError):  # it has ended, or there is no /proc
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            children += (thread / "children").read_text().split()
     return [pid, *(one for child in children for one in _descendants(int(child)))]
 
 
@@ -169,6 +175,15 @@ def _resident_mb(pid: int) -> float:
     except (OSError, IndexError):
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def _share_mb(pid: int) -> float:
+    """Memory of a process, of what it shares with n processes an n-th part (PSS)."""
+    try:
+        found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    except OSError:
+        return _resident_mb(pid)
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def _cpu_s(pid: int) -> float:

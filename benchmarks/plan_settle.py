@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,11 @@ import pyarrow.parquet as pq
 
 from nono.datasets import open_source
 from nono.providers import Task, provider_named
+from nono.runs.bench import Settings
+from nono.runs.parts import PlannedPart
 from nono.runs.plan import Plan, plan
-from nono.runs.settle import Answers, settle
+from nono.runs.settle import Answers
+from nono.runs.settlers import Settlers, processes_for
 
 PROVIDER = provider_named("openai")
 TASK = Task("chat", "gpt-4o-mini", system="You are a careful reader.", parameters={"temperature": 0})
@@ -148,9 +152,12 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _settle(folder: Path) -> None:
+    """As a run does it whose batches have all ended: threads that ask for it, processes that do it."""
     made = _plan_of(folder)
-    for part in made.parts:
-        settle(
+    settlers = Settlers("nono-settles", folder, processes_for(made))
+
+    def one(part: PlannedPart) -> object:
+        return settlers.settle(
             part,
             [Answers([folder / "answers" / f"{part.no}.jsonl"], batch_id="batch_1")],
             provider=PROVIDER,
@@ -160,6 +167,10 @@ def _settle(folder: Path) -> None:
             rows=folder / "rows",
             results=folder / "results",
         )
+
+    with ThreadPoolExecutor(Settings().workers) as threads:
+        list(threads.map(one, made.parts))
+    settlers.end()
 
 
 def _plan_of(folder: Path) -> Plan:

@@ -47,7 +47,7 @@ GOALS = (
         unit=" ×",
     ),
 )
-SAYS = "One execution each; the peak of the process and its worker processes together, shared pages counted in each."
+SAYS = "One execution each; the peak of the process and its worker processes together, shared pages counted once."
 JOBS = tuple(
     Job(
         f"memory of {words}",

@@ -18,15 +18,16 @@ from nono.model import RemoteBatch
 from nono.providers import Provider, Task
 from nono.retry import RetryPolicy, retrying
 from nono.runs.clock import Clock
-from nono.runs.crew import Crew
 from nono.runs.events import Event, Happened
 from nono.runs.folder import RunFolder
+from nono.runs.held import Held
 from nono.runs.ledger import AttemptRow, AttemptState, Ledger, RunRow, ShardRow, Transaction
 from nono.runs.plan import Plan
 
 if TYPE_CHECKING:
     from nono.runs.cost import Price
     from nono.runs.settle import PartSummary
+    from nono.runs.settlers import Settlers
 
 T = TypeVar("T")
 
@@ -74,6 +75,8 @@ class Settings:
     max_enqueued_tokens: int | None = None
     provider_files: str = "delete"
     workers: int = 4
+    # Processes that settle parts; None: as many as make it quicker.
+    settlers: int | None = None
     # Polls are frequent while batches are young, rare when they are hours old.
     poll_first_s: float = 1.0
     poll_cap_s: float = 60.0
@@ -116,11 +119,11 @@ class Bench:
     wake: threading.Event = field(default_factory=threading.Event)
     # Set when the run is to be left: a step that takes long ends early then.
     leaving: threading.Event = field(default_factory=threading.Event)
-    # Steps run in threads: one at a time decides about spending, and one at a time settles.
+    # Steps run in threads: one at a time decides about spending, and one at a time settles a part.
     admission: threading.Lock = field(default_factory=threading.Lock)
-    settling: threading.Lock = field(default_factory=threading.Lock)
-    # The thread that settles, if there are threads: each one keeps much of the memory that settling has taken once.
-    settler: Crew | None = None
+    settling: Held = field(default_factory=Held)
+    # Who settles, if there are threads; else whoever asks for it does.
+    settlers: Settlers | None = None
     # Batches as last seen, so that a step need not ask again what a poll has just told.
     seen: dict[str, RemoteBatch] = field(default_factory=dict)
     # How many batches of ours were at work when the provider had no room for an attempt: it waits until they are fewer.

@@ -17,6 +17,7 @@ from nono.runs.events import Happened
 from nono.runs.ledger import AttemptRow, AttemptState, RunState
 from nono.runs.ledger.states import FINAL
 from nono.runs.owner import Ownership
+from nono.runs.settlers import Settlers, processes_for
 
 Step = Callable[[Bench, AttemptRow], "admission.Wait | None"]
 
@@ -86,7 +87,7 @@ class Engine:
         """
         bench = self.bench
         crew = Crew(bench.settings.workers, f"nono-{bench.run.id}") if bench.settings.workers else None
-        bench.settler = Crew(1, f"nono-settles-{bench.run.id}") if crew else None
+        bench.settlers = self._settlers() if crew else None
         try:
             self._begin()
             while True:
@@ -115,15 +116,20 @@ class Engine:
                     continue
                 bench.clock.wait(self._idle_s(), bench.wake)
         finally:
-            if crew is not None and bench.settler is not None:
+            if crew is not None and bench.settlers is not None:
                 crew.end()
-                bench.settler.end()
-                bench.settler = None
+                bench.settlers.end()
+                bench.settlers = None
         if self._failure is not None:
             raise self._failure
         return self._end()
 
     # --- the parts of the loop ---
+
+    def _settlers(self) -> Settlers:
+        bench, wished = self.bench, self.bench.settings.settlers
+        processes = processes_for(bench.plan) if wished is None else wished
+        return Settlers(f"nono-settles-{bench.run.id}", bench.folder.path, processes)
 
     def _begin(self) -> None:
         bench, run = self.bench, self.bench.run

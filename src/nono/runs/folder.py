@@ -10,6 +10,7 @@
     answers/<tag>/     the answer files of an attempt, as they came
     asked/<tag>.jsonl  which requests of an attempt without a batch were sent, and which were refused
     results/000000.*   one outcome per row of a part
+    settling-*/        results that worker processes are writing
 ```
 """
 

@@ -10,7 +10,6 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from nono.files import whole_file
@@ -56,8 +55,8 @@ UNANSWERED = {"expired": Outcome.EXPIRED, "cancelled": Outcome.CANCELLED, "faile
 
 def settle_attempt(bench: Bench, attempt: AttemptRow) -> None:
     """fetched → verified, asked → settled: the parts that are complete now have results on disk and counts here."""
-    with bench.settling:
-        numbers = bench.ledger.parts_of_shard(attempt.shard_id)
+    numbers = bench.ledger.parts_of_shard(attempt.shard_id)
+    with bench.settling.hold(numbers):
         summaries = [_settle(bench, no) for no in numbers if _is_decided(bench, no)]
         with bench.commit() as commit:
             _enter(commit, summaries)
@@ -71,7 +70,7 @@ def settle_attempt(bench: Bench, attempt: AttemptRow) -> None:
 def settle_the_rest(bench: Bench) -> None:
     """Settle the parts that no answer completed: refused, dropped, or borrowing from others. Lenders come first."""
     borrowing = {part.no for part in bench.plan.parts if part.borrows_from}
-    with bench.settling:
+    with bench.settling.hold(range(len(bench.plan.parts))):
         open_parts = [
             part.no
             for part in bench.ledger.parts(bench.run.id)
@@ -108,7 +107,7 @@ def plan_next_round(bench: Bench, *, rows: Sequence[int] | None = None) -> int:
     if not wanted:
         return 0
     sync = rows is None and stragglers.are_these(bench, wanted)
-    with bench.settling:
+    with bench.settling.hold(wanted):
         made = list(_write_shards(bench, wanted))
         if not made:
             return 0
@@ -159,8 +158,8 @@ def _round_of(bench: Bench, part_no: int) -> int:
 def _settle(bench: Bench, part_no: int) -> PartSummary:
     plan = bench.plan
     attempts = bench.ledger.attempts_of_part(bench.run.id, part_no)
-    work = partial(
-        settle,
+    settled = settle if bench.settlers is None else bench.settlers.settle
+    summary = settled(
         plan.parts[part_no],
         [_answers(bench, attempt, part_no) for attempt in attempts if attempt.state in TELLING],
         provider=bench.provider,
@@ -173,7 +172,6 @@ def _settle(bench: Bench, part_no: int) -> PartSummary:
         full_price=bench.full_price,
         reask=bench.settings.reask,
     )
-    summary = work() if bench.settler is None else bench.settler.ask(work)
     bench.summaries[part_no] = summary
     return summary
 

@@ -41,7 +41,7 @@ EMBEDDING = Column("embedding", "vector")
 JSON_MARK = {b"nono": b"json"}
 # Rows of a Parquet row group: what is in memory at a time.
 GROUP_ROWS = 16_384
-GROUP_BYTES = 16 << 20
+GROUP_BYTES = 8 << 20
 
 
 class Layout:
