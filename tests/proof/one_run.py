@@ -44,7 +44,7 @@ planned = nono.run(
     rows_per_part=3,
     max_attempts=12,
     # Patient enough for a listing that never lags, as this server's.
-    settings=Settings(max_attempts=12, poll_first_s=0.4, poll_cap_s=1.0, reconcile_s=6.0, fence_s=10.0),
+    settings=Settings(max_attempts=12, poll_first_s=0.4, poll_cap_s=1.0, reconcile_s=6.0, fence_s=10.0, settlers=1),
 )
 run = Run(planned.workspace, planned.id, api_key="local", clock=Hurried(float(began_s)))
 status = run.wait()

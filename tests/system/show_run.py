@@ -25,6 +25,7 @@ run = nono.run(
         poll_cap_s=0.2,
         reconcile_s=0.5,
         fence_s=1.0,
+        settlers=2,
     ),
 )
 run.wait()
