@@ -44,14 +44,15 @@ ROW_GROUP = 50_000
 ANSWER_WORDS = "The writer is content with the picture, less so with the sound. " * 4
 
 
-def make_data(folder: Path, rows: int, texts: Path | None) -> None:
-    """A CSV and a Parquet file with distinct ids and prompts of about 500 bytes."""
+def make_data(folder: Path, rows: int, texts: Path | None, prompt_bytes: int | None = PROMPT_BYTES) -> None:
+    """A CSV and a Parquet file with distinct ids; each text is repeated up to a length, or taken as it is."""
     if texts is not None:
         with texts.open(encoding="utf-8", newline="") as file:
             said = [row["text"] for row in csv.DictReader(file)]
     else:
         said = [f"the picture is fine, the sound of number {number} could be better" for number in range(997)]
-    said = [((text + " ") * (PROMPT_BYTES // (len(text) + 1) + 1))[:PROMPT_BYTES] for text in said]
+    if prompt_bytes is not None:
+        said = [((text + " ") * (prompt_bytes // (len(text) + 1) + 1))[:prompt_bytes] for text in said]
     schema = pa.schema([("id", pa.string()), ("text", pa.string())])
     with (
         (folder / "in.csv").open("w", encoding="utf-8", newline="") as file,

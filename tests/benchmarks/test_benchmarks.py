@@ -48,6 +48,8 @@ def test_every_job_runs_and_stands_on_the_page(page: str) -> None:
     assert titles == [
         "Plan CSV",
         "Plan Parquet",
+        "Plan CSV of reviews",
+        "Plan Parquet of reviews",
         "Settle",
         "Memory of planning",
         "Memory of settling",

@@ -27,7 +27,7 @@ def keep_freed_memory() -> None:
     That is what glibc does with blocks up to the size of the largest one that was ever freed. This one is never
     touched, so it takes no memory; where the allocator is another one, nothing happens.
     """
-    bytearray(_LARGEST_SIGN)
+    bytes(_LARGEST_SIGN)
 
 
 def read_ahead(items: Iterator[T]) -> Iterator[T]:
