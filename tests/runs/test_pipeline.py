@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -94,3 +97,27 @@ def test_few_things_wait_to_be_done() -> None:
     gate.set()
     giver.join()
     behind.finish()
+
+
+PROGRAM = """
+from nono.runs.pipeline import give_back_freed_memory, keep_freed_memory
+
+def resident_mb():
+    return int(open("/proc/self/statm").read().split()[1]) * 4 // 1024
+
+keep_freed_memory()
+before = resident_mb()
+blocks = [b"x" * (1 << 20) for _ in range(64)]
+last = bytes(1 << 12)
+del blocks
+kept = resident_mb() - before
+give_back_freed_memory()
+print(kept, resident_mb() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how glibc keeps memory")
+def test_what_planning_has_kept_is_given_back() -> None:
+    said = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout
+    kept_mb, left_mb = map(int, said.split())
+    assert kept_mb > 32 > 8 > left_mb

@@ -6,6 +6,7 @@ for a disk. Order is kept, little is in between, and what goes wrong in a thread
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +29,20 @@ def keep_freed_memory() -> None:
     touched, so it takes no memory; where the allocator is another one, nothing happens.
     """
     bytes(_LARGEST_SIGN)
+
+
+def give_back_freed_memory() -> None:
+    """Give back what was kept for the next batch: there is none, and what comes after planning may take hours."""
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:
+        arrow.default_memory_pool().release_unused()
+    if sys.platform == "linux":
+        import ctypes
+
+        # https://man7.org/linux/man-pages/man3/malloc_trim.3.html; other C libraries than glibc have none
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def read_ahead(items: Iterator[T]) -> Iterator[T]:

@@ -24,7 +24,7 @@ from nono.runs.duplicates import KeyHashes, ascend
 from nono.runs.encoding import Ids, LineMaker
 from nono.runs.lines import Lines
 from nono.runs.parts import PartLimits, PartWriter, PlannedPart
-from nono.runs.pipeline import keep_freed_memory, read_ahead
+from nono.runs.pipeline import give_back_freed_memory, keep_freed_memory, read_ahead
 from nono.runs.problems import Problems
 from nono.runs.render import as_text, compile_prompt
 from nono.runs.reused import Lent
@@ -117,6 +117,7 @@ def plan(
             _refuse_duplicates(source, ids, repeated.hashes(), problems)
         problems.refuse()
         planned = parts.finish()
+    give_back_freed_memory()
     if not planned:
         raise InputError(f"{source.name}: has no rows", hint="a run needs at least one")
     return Plan(
