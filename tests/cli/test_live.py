@@ -26,6 +26,7 @@ UNDER_WAY = RunStatus(
     succeeded=500,
     failed=20,
     left=480,
+    sent_again=0,
     running_done=0,
     reused=0,
     batches={"running": 2, "done": 3},
@@ -125,3 +126,8 @@ def test_the_end_of_a_command_names_the_next_one(
     status = replace(UNDER_WAY, **({"state": RunState.STOPPED} | changes))
     assert finish(status) == code
     assert capsys.readouterr().err.splitlines()[-1] == said
+
+
+def test_rows_that_are_sent_again_are_left_not_failed() -> None:
+    said = "500 ok  0 failed  500 left (20 sent again)  50.0%"
+    assert live.rows(replace(UNDER_WAY, failed=0, left=500, sent_again=20)) == said

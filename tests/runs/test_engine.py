@@ -66,6 +66,17 @@ def test_a_row_that_is_refused_once_is_answered_in_the_next_round(tmp_path: Path
         assert len(model.asked) == 6
 
 
+def test_a_row_that_is_being_sent_again_has_not_failed(tmp_path: Path) -> None:
+    with LocalServer(FailsFirst(), data=tmp_path / "server") as server:
+        beside = Beside(tmp_path / "home", server)
+        run = beside.run([*texts(2), {"text": "flaky"}])
+        run.subscribe(lambda event: run.leave() if event.what is Happened.RETRY_PLANNED else None)
+        status = run.wait(timeout_s=20)
+        assert (status.succeeded, status.failed, status.left, status.sent_again) == (2, 0, 1, 1)
+        status = beside.again(run).wait(timeout_s=20)
+        assert (status.succeeded, status.failed, status.left, status.sent_again) == (3, 0, 0, 0)
+
+
 def test_a_row_that_cannot_succeed_is_asked_once_and_grouped_by_its_reason(beside: Beside) -> None:
     run = beside.run([*texts(2), {"text": "[[nono:error 400 context_length_exceeded]]"}])
     assert run.wait(timeout_s=20).failed == 1

@@ -136,9 +136,11 @@ def bar(status: RunStatus) -> str:
 def rows(status: RunStatus) -> str:
     done = status.succeeded + status.failed
     at_provider = f"{status.running_done:,} answered at the provider, " if status.running_done else ""
+    again = f" ({status.sent_again:,} sent again)" if status.sent_again else ""
     reused = f"  {status.reused:,} from earlier runs" if status.reused else ""
     share = 100 * done / status.rows if status.rows else 100.0
-    return f"{status.succeeded:,} ok  {status.failed:,} failed  {at_provider}{status.left:,} left  {share:.1f}%{reused}"
+    left = f"{at_provider}{status.left:,} left{again}"
+    return f"{status.succeeded:,} ok  {status.failed:,} failed  {left}  {share:.1f}%{reused}"
 
 
 def batches(status: RunStatus) -> str:

@@ -89,7 +89,7 @@ def status(run: str | None, as_json: bool) -> None:
     workspace = Workspace()
     run_id = workspace.find(run).id
     found = read_status(workspace.ledger, run_id)
-    counts = workspace.ledger.error_counts(found.id) if found.failed else []
+    counts = workspace.ledger.error_counts(found.id) if found.failed or found.sent_again else []
     if as_json:
         click.echo(json.dumps(found.to_dict() | {"errors": {one.code: one.count for one in counts}}))
         return

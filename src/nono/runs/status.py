@@ -23,10 +23,11 @@ WORDS: dict[str, frozenset[AttemptState]] = {
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """One moment of a run. Rows: `succeeded` and `failed` have their outcome, `left` have not; `running_done` are
-    answered at the provider and not fetched yet; `reused` have an answer of an earlier run. `batches` counts attempts
-    in words; `sync_requests` went without a batch, and cost `sync_cost_usd` of `cost_usd`; `estimated_usd` is the high
-    guess for the whole. Instants are ms since 1970; `end_from` and `end_until` are a guess (see `expected_end`).
+    """One moment of a run. Rows: `succeeded` and `failed` have their outcome, `left` have not; `sent_again` of these
+    were refused and may get an answer yet; `running_done` are answered at the provider and not fetched yet; `reused`
+    have an answer of an earlier run. `batches` counts attempts in words; `sync_requests` went without a batch, and cost
+    `sync_cost_usd` of `cost_usd`; `estimated_usd` is the high guess for the whole. Instants are ms since 1970;
+    `end_from` and `end_until` are a guess (see `expected_end`).
     """
 
     id: str
@@ -39,6 +40,7 @@ class RunStatus:
     succeeded: int
     failed: int
     left: int
+    sent_again: int
     running_done: int
     reused: int
     batches: dict[str, int]
@@ -76,7 +78,10 @@ def read_status(ledger: Ledger, run_id: str) -> RunStatus:
     batches = {word: sum(counts.get(state, 0) for state in states) for word, states in WORDS.items()}
     pace = ledger.pace(run_id)
     end_from, end_until = expected_end(pace, progress.batches, batches["waiting"])
-    failed = totals.errored + totals.expired + totals.cancelled + totals.missing
+    unanswered = totals.errored + totals.expired + totals.cancelled + totals.missing
+    # Rows that share a request are sent again together, as one.
+    sent_again = min(unanswered, ledger.sent_again(run_id))
+    failed = unanswered - sent_again
     return RunStatus(
         id=run.id,
         name=run.name,
@@ -88,6 +93,7 @@ def read_status(ledger: Ledger, run_id: str) -> RunStatus:
         succeeded=totals.succeeded,
         failed=failed,
         left=totals.row_count - totals.succeeded - failed,
+        sent_again=sent_again,
         running_done=progress.done_requests,
         reused=run.reused,
         batches={word: count for word, count in batches.items() if count},

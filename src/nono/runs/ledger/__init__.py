@@ -175,6 +175,10 @@ class Ledger:
     def committed_cost_usd(self, run_id: str) -> float:
         return float(self._value("committed_cost", run_id=run_id))
 
+    def sent_again(self, run_id: str) -> int:
+        """How many requests of later rounds may still bring an answer."""
+        return int(self._value("sent_again", run_id=run_id))
+
     def enqueued(self, account: str, model: str, *, ahead_of: AttemptRow) -> tuple[int, int]:
         """Estimated tokens and number of batches that are at work for an account and model, or will be before
         `ahead_of`."""

@@ -213,6 +213,12 @@ WHERE a.run_id = :run_id AND (a.state IN ({committed_states}) OR (a.state IN ({a
         WHERE ours.shard_id = a.shard_id AND other.run_id = a.run_id AND other.round = s.round
             AND b.state NOT IN ({told_states})))));
 
+-- name: sent_again
+-- Requests of later rounds that may still bring an answer. Their shards come after those that the plan made, one a part.
+SELECT COALESCE(SUM(s.requests), 0) FROM shards s JOIN attempts a ON a.shard_id = s.id
+WHERE s.run_id = :run_id AND s.no >= (SELECT COUNT(*) FROM parts WHERE run_id = :run_id) AND s.round > 1
+    AND a.state NOT IN ({told_states});
+
 -- name: enqueued_tokens
 -- Estimated tokens of what is at work for an account and model, over all runs, and of what is already on its way there
 -- in front of an attempt.
