@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from patience import PATIENT_S
+
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "nono"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
@@ -92,7 +94,7 @@ def test_only_the_ledger_sees_sqlite_among_the_runs() -> None:
 
 def loaded_by(code: str) -> set[str]:
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=False, timeout=PATIENT_S
     )
     return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
 

@@ -21,6 +21,7 @@ from benchmarks.results import number, spread, write
 import nono
 from benchmarks import readme
 from nono.server.app import LocalServer
+from patience import PATIENT_S
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -127,7 +128,7 @@ def test_nono_status_loads_no_engine_and_nothing_that_plans_or_calls(tmp_path: P
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENT_S,
     )
     loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
     assert "nono.runs.status" in loaded

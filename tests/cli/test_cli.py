@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from patience import PATIENT_S
+
 ROWS = "id,text\na,I loved it\nb,Never again\nc,It is a chair\n"
 ASK = ["-p", "Sentiment of: {{ text }}", "-m", "openai/gpt-4o-mini"]
 
@@ -38,7 +40,7 @@ class Shell:
             input=stdin if stdin is not None else "",
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENT_S,
         )
 
 
@@ -247,7 +249,7 @@ def test_shell_completion_is_there(nono: Shell) -> None:
         env=nono.environment | {"_NONO_COMPLETE": "bash_source"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENT_S,
     )
     assert "complete" in completed.stdout
 
@@ -281,7 +283,7 @@ def test_a_reader_that_has_gone_is_no_bug(nono: Shell) -> None:
     nono("run", "many.csv", "-p", "{{ text }}", "-m", "openai/gpt-4o-mini", "-q")
     line = f"{sys.executable} -m nono.cli export | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(
-        ["bash", "-c", line], cwd=nono.folder, env=nono.environment, capture_output=True, text=True, timeout=60
+        ["bash", "-c", line], cwd=nono.folder, env=nono.environment, capture_output=True, text=True, timeout=PATIENT_S
     )
     assert (done.returncode, done.stderr) == (141, "")
     assert json.loads(done.stdout)["text"] == "row"
@@ -347,7 +349,7 @@ def test_a_pydantic_model_of_a_module_in_this_folder_is_a_schema(nono: Shell) ->
         env=nono.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENT_S,
     )
     assert done.returncode == 0, done.stderr
 
@@ -360,7 +362,7 @@ def test_runs_are_completed_by_the_shell(nono: Shell) -> None:
         env=nono.environment | {"_NONO_COMPLETE": "bash_complete", "COMP_WORDS": "nono status nig", "COMP_CWORD": "2"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENT_S,
     )
     assert completed.stdout == "plain,nightly-tags\n"
 

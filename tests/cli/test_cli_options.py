@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from patience import PATIENT_S
+
 
 @pytest.fixture
 def nono(tmp_path: Path) -> Any:
@@ -24,7 +26,7 @@ def nono(tmp_path: Path) -> Any:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENT_S,
         )
 
     (tmp_path / "rows.csv").write_text("id,text\n007,Paris\n008,Rome\n")

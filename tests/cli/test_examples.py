@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nono.cli import COMMANDS, cli
+from patience import PATIENT_S
 
 # These have tests of their own: they do not end, or they load weights.
 ELSEWHERE = {"serve", "models"}
@@ -77,7 +78,7 @@ def shell(tmp_path: Path, server: Any) -> Any:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENT_S,
         )
 
     return run

@@ -23,6 +23,7 @@ from nono.runs.run import Run
 from nono.runs.workspace import Workspace
 from nono.server.app import LocalServer
 from nono.transport import Sender
+from patience import PATIENT_S
 
 EAGER = Settings(poll_first_s=0.01, poll_cap_s=0.05, reconcile_s=0.05, fence_s=0.1, workers=1)
 NO_FILE = "file-empty"
@@ -164,7 +165,7 @@ def start(accent: Accent, server: LocalServer, home: Path, **words: Any) -> tupl
 
 def test_every_row_has_its_outcome_whatever_the_accent(accent: Accent, server: LocalServer, tmp_path: Path) -> None:
     run, sent = start(accent, server, tmp_path)
-    assert run.wait(timeout_s=30).state == "finished"
+    assert run.wait(timeout_s=PATIENT_S).state == "finished"
     assert [row["answer"] for row in run.results()] == ["0", "1", "2", None]
     assert [row["outcome"] for row in run.results()] == ["succeeded"] * 3 + ["errored"]
     assert len(sent.created) == 1
@@ -172,7 +173,7 @@ def test_every_row_has_its_outcome_whatever_the_accent(accent: Accent, server: L
 
 def test_endpoints_are_spelled_as_the_service_spells_them(accent: Accent, server: LocalServer, tmp_path: Path) -> None:
     run, sent = start(accent, server, tmp_path)
-    run.wait(timeout_s=30)
+    run.wait(timeout_s=PATIENT_S)
     spelled = f"{accent.version}/chat/completions"
     assert (sent.urls, sent.created[0]["endpoint"]) == ({spelled}, spelled)
 
@@ -190,7 +191,7 @@ def test_azure_also_takes_endpoints_without_a_version(server: LocalServer, tmp_p
 
 def test_a_window_of_the_service_travels_with_the_batch(server: LocalServer, tmp_path: Path) -> None:
     run, sent = start(ACCENTS["groq"], server, tmp_path, options={"completion_window": "7d"})
-    assert run.wait(timeout_s=30).succeeded == 3
+    assert run.wait(timeout_s=PATIENT_S).succeeded == 3
     assert sent.created[0]["completion_window"] == "7d"
 
 

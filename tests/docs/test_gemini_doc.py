@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nono.server.app import LocalServer
+from patience import PATIENT_S
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "gemini.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -33,7 +34,12 @@ def test_the_code_on_the_page_runs(tmp_path: Path, code: str, says: str) -> None
             "STORAGE_EMULATOR_HOST": server.url,
         }
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENT_S,
         )
     assert done.returncode == 0, done.stderr[-2000:]
     expected = re.escape(says).replace(re.escape(r"\S+"), r"\S+")

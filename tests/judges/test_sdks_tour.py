@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from patience import PATIENT_S
+
 HERE = Path(__file__).parent
 # `make test` makes this environment; without it the tour of the earlier major is skipped, visibly.
 PREVIOUS = HERE.parent.parent / ".venv-previous" / "bin" / "python"
@@ -25,7 +27,7 @@ INTERPRETERS = [
 def tour(python: Path, sdk: str, base_url: str) -> dict[str, Any]:
     environment = {"PATH": os.environ["PATH"], "NO_PROXY": "127.0.0.1", "HOME": os.environ.get("HOME", "/")}
     done = subprocess.run(
-        [python, HERE / "tour.py", sdk, base_url], env=environment, capture_output=True, text=True, timeout=120
+        [python, HERE / "tour.py", sdk, base_url], env=environment, capture_output=True, text=True, timeout=PATIENT_S
     )
     assert done.returncode == 0, done.stderr[-3000:]
     seen: dict[str, Any] = json.loads(done.stdout)

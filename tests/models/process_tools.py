@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Callable
 
+from patience import PATIENT_S
+
 
 def runs(pid: int) -> bool:
     """Whether a process is there and has not ended (one that nobody has waited for has)."""
@@ -17,7 +19,7 @@ def runs(pid: int) -> bool:
         return False
 
 
-def soon(holds: Callable[[], bool], within_s: float = 10.0) -> bool:
+def soon(holds: Callable[[], bool], within_s: float = PATIENT_S) -> bool:
     """Whether something comes true, asked every 20 ms."""
     end = time.monotonic() + within_s
     while not holds():

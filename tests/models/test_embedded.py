@@ -17,6 +17,7 @@ from process_tools import runs, soon
 from nono.errors import InputError, SettingsError
 from nono.server.models import CHAT, EMBEDDINGS
 from nono.server.models.embedded import EmbeddedModel
+from patience import PATIENT_S
 
 pytestmark = pytest.mark.model
 
@@ -101,7 +102,7 @@ def test_a_crash_costs_the_request_in_flight_and_nothing_else(chat: EmbeddedMode
         asked = threads.submit(chat.answer, CHAT, body)
         assert soon(lambda: chat.busy)
         os.kill(pid, signal.SIGSEGV)
-        status, answer = asked.result(timeout=30)
+        status, answer = asked.result(timeout=PATIENT_S)
     assert status == 500
     assert answer["error"]["message"] == (
         "the embedded model's process ended: signal SIGSEGV; it is started again for the next request"
@@ -119,7 +120,7 @@ model = EmbeddedModel("smollm2-135m-instruct", threads=1, slots=1, context=256)
 print(model.pid, flush=True)
 {end}
 """
-    host = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    host = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENT_S)
     pid = int(host.stdout)
     assert soon(lambda: not runs(pid))
 

@@ -16,6 +16,7 @@ import pytest
 from process_tools import soon
 
 from nono import models
+from patience import PATIENT_S
 
 pytestmark = pytest.mark.model
 
@@ -43,7 +44,7 @@ class Beside:
     def serve(self) -> None:
         options = ("--port", str(self._port), "--model", MODEL, "--data", str(self._folder / "server"))
         self.server = subprocess.Popen([*NONO, "serve", *options], stderr=subprocess.DEVNULL, env=self._environment)
-        assert soon(lambda: self.answered() >= 0, within_s=60)
+        assert soon(lambda: self.answered() >= 0, within_s=PATIENT_S)
 
     def run(self, home: Path) -> subprocess.Popen[bytes]:
         """`nono run` over the reviews, as the README has it; its results are in `<home>/labels.csv`."""
@@ -96,15 +97,15 @@ def test_a_run_whose_process_and_server_are_killed_half_way_ends_with_the_labels
     try:
         beside.serve()
         process = beside.run(killed)
-        assert soon(lambda: beside.answered() >= ROWS // 3, within_s=120)
+        assert soon(lambda: beside.answered() >= ROWS // 3, within_s=PATIENT_S)
         process.kill()
         beside.kill_server()
         assert process.wait() == -9
         assert not (killed / "labels.csv").exists()
 
         beside.serve()
-        assert beside.run(killed).wait(timeout=120) == 0
-        assert beside.run(alone).wait(timeout=120) == 0
+        assert beside.run(killed).wait(timeout=PATIENT_S) == 0
+        assert beside.run(alone).wait(timeout=PATIENT_S) == 0
     finally:
         beside.kill_server()
     assert labels(killed) == labels(alone)

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from openai_double import batch, file
 
+from patience import PATIENT_S
+
 LINE_BYTES = 4096
 REQUESTS = 25_000
 SIZE = LINE_BYTES * REQUESTS  # 102 MB
@@ -113,7 +115,7 @@ def growth_mb(way: str, what: str, url: str, path: Path) -> float:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENT_S,
         env={**os.environ, "NO_PROXY": "127.0.0.1"},
     )
     assert told.returncode == 0, told.stderr

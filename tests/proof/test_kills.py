@@ -27,6 +27,7 @@ import nono
 from nono.runs.ledger import RunState
 from nono.server.app import LocalServer
 from nono.server.models.simulated import SimulatedModel
+from patience import PATIENT_S
 
 KILLS = int(os.environ.get("NONO_KILLS") or (1000 if FULL else 30))
 ROWS = 90
@@ -177,11 +178,11 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path: Path, source: Path) -
             if "1 running" in line:
                 break
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=PATIENT_S)
         assert process.returncode == 130
         assert "resume with: nono resume" in said
         model._pause.set()
         again = nono_run(tmp_path / "home", server, source)
-        _, said = again.communicate(timeout=30)
+        _, said = again.communicate(timeout=PATIENT_S)
         assert again.returncode == 0, said
         assert set(model.asked.values()) == {1}

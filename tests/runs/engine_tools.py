@@ -15,6 +15,7 @@ from nono.runs.run import Run
 from nono.server.app import LocalServer
 from nono.server.models.simulated import SimulatedModel
 from nono.transport import Sender
+from patience import PATIENT_S
 
 # Quick enough for tests: the local server answers at once.
 EAGER = Settings(poll_first_s=0.01, poll_cap_s=0.05, reconcile_s=0.05, fence_s=0.1)
@@ -124,7 +125,7 @@ class Gated(SimulatedModel):
 
     def wait_for(self, asked: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self.asked >= asked, 20)
+            assert self._changed.wait_for(lambda: self.asked >= asked, PATIENT_S)
 
     def answer(self, endpoint: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         with self._changed:

@@ -15,6 +15,7 @@ from nono.facts import read_facts
 from nono.runs.admission import most_batches
 from nono.runs.run import Run
 from nono.server.app import LocalServer
+from patience import PATIENT_S
 
 HOUR_MS = 3_600_000
 
@@ -65,7 +66,7 @@ def test_two_thousand_batches_are_created_in_an_hour_and_no_more(
     beside: Beside, age_ms: int, created: int, said: list[str]
 ) -> None:
     first = beside.run(texts(1))
-    first.wait(timeout_s=20)
+    first.wait(timeout_s=PATIENT_S)
     _pretend_created(first, 2_000, age_ms)
     run = beside.run(texts(1, begin="another"))
     run.wait(until_submitted=True)

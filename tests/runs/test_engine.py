@@ -34,6 +34,7 @@ from nono.runs.ledger import AttemptState, RunState
 from nono.runs.owner import Ownership, RunOwned
 from nono.runs.rounds import plan_next_round
 from nono.server.app import LocalServer
+from patience import PATIENT_S
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def refused(status: int, code: str, message: str = "no") -> Reply:
 
 def test_every_row_is_answered_in_the_order_of_the_input(beside: Beside) -> None:
     run = beside.run(texts(12), rows_per_part=5)
-    status = run.wait(timeout_s=20)
+    status = run.wait(timeout_s=PATIENT_S)
     assert status.state is RunState.FINISHED
     assert answers(run) == [f"row {number}" for number in range(12)]
     assert states(run) == ["cleaned"] * 3
@@ -60,7 +61,7 @@ def test_a_row_that_is_refused_once_is_answered_in_the_next_round(tmp_path: Path
     model = FailsFirst()
     with LocalServer(model, data=tmp_path / "server") as server:
         run = Beside(tmp_path / "home", server).run([*texts(4), {"text": "flaky [[nono:say late]]"}], rows_per_part=5)
-        run.wait(timeout_s=20)
+        run.wait(timeout_s=PATIENT_S)
         assert answers(run) == ["row 0", "row 1", "row 2", "row 3", "late"]
         assert [row["attempts"] for row in run.results()] == [1, 1, 1, 1, 2]
         assert len(model.asked) == 6
@@ -71,15 +72,15 @@ def test_a_row_that_is_being_sent_again_has_not_failed(tmp_path: Path) -> None:
         beside = Beside(tmp_path / "home", server)
         run = beside.run([*texts(2), {"text": "flaky"}])
         run.subscribe(lambda event: run.leave() if event.what is Happened.RETRY_PLANNED else None)
-        status = run.wait(timeout_s=20)
+        status = run.wait(timeout_s=PATIENT_S)
         assert (status.succeeded, status.failed, status.left, status.sent_again) == (2, 0, 1, 1)
-        status = beside.again(run).wait(timeout_s=20)
+        status = beside.again(run).wait(timeout_s=PATIENT_S)
         assert (status.succeeded, status.failed, status.left, status.sent_again) == (3, 0, 0, 0)
 
 
 def test_a_row_that_cannot_succeed_is_asked_once_and_grouped_by_its_reason(beside: Beside) -> None:
     run = beside.run([*texts(2), {"text": "[[nono:error 400 context_length_exceeded]]"}])
-    assert run.wait(timeout_s=20).failed == 1
+    assert run.wait(timeout_s=PATIENT_S).failed == 1
     (group,) = run.errors()
     assert (group.outcome, group.code, group.count, group.examples) == (
         "errored",
@@ -92,7 +93,7 @@ def test_a_row_that_cannot_succeed_is_asked_once_and_grouped_by_its_reason(besid
 
 def test_a_row_that_always_fails_is_sent_max_attempts_times(beside: Beside) -> None:
     run = beside.run([{"text": "[[nono:error 429]]"}], max_attempts=2)
-    run.wait(timeout_s=20)
+    run.wait(timeout_s=PATIENT_S)
     assert [(row["outcome"], row["attempts"]) for row in run.results()] == [("errored", 2)]
     assert len(batches(beside.server)) == 2
 
@@ -102,7 +103,7 @@ def test_a_persons_retry_sends_what_has_no_answer_and_nothing_else(tmp_path: Pat
     with LocalServer(model, data=tmp_path / "server") as server:
         beside = Beside(tmp_path / "home", server)
         run = beside.run([*texts(3), {"text": "flaky [[nono:say late]]"}], max_attempts=1)
-        assert run.wait(timeout_s=20).failed == 1
+        assert run.wait(timeout_s=PATIENT_S).failed == 1
         assert run.retry("failed").failed == 0
         assert answers(run) == ["row 0", "row 1", "row 2", "late"]
         assert len(model.asked) == 5
@@ -111,7 +112,7 @@ def test_a_persons_retry_sends_what_has_no_answer_and_nothing_else(tmp_path: Pat
 def test_identical_requests_are_sent_once_and_both_rows_have_the_answer(beside: Beside) -> None:
     rows = [{"text": "[[nono:say same]]"}, {"text": "[[nono:say other]]"}, {"text": "[[nono:say same]]"}]
     run = beside.run(rows, dedupe=True, rows_per_part=1)
-    run.wait(timeout_s=20)
+    run.wait(timeout_s=PATIENT_S)
     assert answers(run) == ["same", "other", "same"]
     assert sum(batch.counts.total for batch in batches(beside.server)) == 2
 
@@ -122,18 +123,18 @@ def test_files_are_uploaded_side_by_side(beside: Beside) -> None:
     def together(send: Send) -> Send:
         def wrapped(call: Call) -> Reply:
             if (call.method, call.path) == ("POST", "/files"):
-                two.wait(timeout=10)
+                two.wait(timeout=PATIENT_S)
             return send(call)
 
         return wrapped
 
     run = beside.run(texts(4), through=together, rows_per_part=2)
-    assert run.wait(timeout_s=20).succeeded == 4
+    assert run.wait(timeout_s=PATIENT_S).succeeded == 4
 
 
 def test_a_row_without_a_request_of_its_own_is_not_sent_again(beside: Beside) -> None:
     run = beside.run([{"text": "[[nono:error 400 too_long]]"}] * 2, dedupe=True)
-    assert run.wait(timeout_s=20).failed == 2
+    assert run.wait(timeout_s=PATIENT_S).failed == 2
     with run._at_work() as engine:
         assert plan_next_round(engine.bench, rows=[1]) == 0
         assert plan_next_round(engine.bench, rows=[0, 1]) == 1
@@ -146,13 +147,13 @@ def test_borrowed_rows_of_an_answer_that_came_late_have_it_too(tmp_path: Path) -
             dedupe=True,
             rows_per_part=2,
         )
-        assert run.wait(timeout_s=20).succeeded == 4
+        assert run.wait(timeout_s=PATIENT_S).succeeded == 4
         assert answers(run) == ["late", "row 0", "row 1", "late"]
 
 
 def test_results_are_exported(beside: Beside, tmp_path: Path) -> None:
     run = beside.run(texts(2))
-    run.wait(timeout_s=20)
+    run.wait(timeout_s=PATIENT_S)
     assert run.export(tmp_path / "out.jsonl") == 2
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [line["answer"] for line in lines] == ["row 0", "row 1"]
@@ -163,10 +164,10 @@ def test_results_are_exported(beside: Beside, tmp_path: Path) -> None:
 
 def test_the_same_line_again_finds_the_finished_run_and_sends_nothing(beside: Beside) -> None:
     first = beside.run(texts(3))
-    first.wait(timeout_s=20)
+    first.wait(timeout_s=PATIENT_S)
     again = beside.run(texts(3))
     assert again.id == first.id
-    assert again.wait(timeout_s=20).succeeded == 3
+    assert again.wait(timeout_s=PATIENT_S).succeeded == 3
     assert len(batches(beside.server)) == 1
 
 
@@ -185,7 +186,7 @@ def test_a_run_needs_its_source_no_more_and_another_source_is_other_work(beside:
     source.write_text("text\nfirst\n")
     run = beside.run(source, name="nightly")
     source.write_text("text\nfirst\nsecond\n")
-    assert run.wait(timeout_s=20).succeeded == 1
+    assert run.wait(timeout_s=PATIENT_S).succeeded == 1
     again = beside.run(source, name="nightly")
     assert again.status.rows == 2
     # Of two runs with one name it is the newest that is meant.
@@ -219,8 +220,8 @@ def test_two_processes_that_plan_the_same_line_at_once_make_one_run(beside: Besi
 
 def test_a_finished_run_that_is_waited_for_again_stays_finished(beside: Beside) -> None:
     run = beside.run(texts(2))
-    run.wait(timeout_s=20)
-    assert beside.again(run).wait(timeout_s=20).state is RunState.FINISHED
+    run.wait(timeout_s=PATIENT_S)
+    assert beside.again(run).wait(timeout_s=PATIENT_S).state is RunState.FINISHED
 
 
 def test_a_run_that_was_left_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -229,11 +230,11 @@ def test_a_run_that_was_left_goes_on_where_it_was(tmp_path: Path) -> None:
         beside = Beside(tmp_path / "home", server)
         run = beside.run(texts(6), rows_per_part=3)
         run.subscribe(lambda event: run.leave() if event.what == "created" else None)
-        status = run.wait(timeout_s=20)
+        status = run.wait(timeout_s=PATIENT_S)
         assert status.state is RunState.RUNNING
         assert not status.over
         model.open()
-        assert beside.again(run).resume(timeout_s=20).succeeded == 6
+        assert beside.again(run).resume(timeout_s=PATIENT_S).succeeded == 6
         assert model.asked == 6
 
 
@@ -241,17 +242,17 @@ def test_until_submitted_returns_when_all_is_sent(tmp_path: Path) -> None:
     model = Gated()
     with LocalServer(model, data=tmp_path / "server") as server:
         run = Beside(tmp_path / "home", server).run(texts(4), rows_per_part=2)
-        status = run.wait(until_submitted=True, timeout_s=20)
+        status = run.wait(until_submitted=True, timeout_s=PATIENT_S)
         assert status.batches == {"running": 2}
         model.open()
-        assert run.wait(timeout_s=20).succeeded == 4
+        assert run.wait(timeout_s=PATIENT_S).succeeded == 4
 
 
 def test_a_run_is_waited_for_inside_an_event_loop(beside: Beside) -> None:
     run = beside.run(texts(3))
 
     async def main() -> int:
-        return (await run.wait_async(timeout_s=20)).succeeded
+        return (await run.wait_async(timeout_s=PATIENT_S)).succeeded
 
     assert asyncio.run(main()) == 3
 
@@ -272,7 +273,7 @@ def test_a_cancelled_task_leaves_the_run_resumable(tmp_path: Path) -> None:
 
         asyncio.run(main())
         model.open()
-        assert run.wait(timeout_s=20).succeeded == 2
+        assert run.wait(timeout_s=PATIENT_S).succeeded == 2
 
 
 # --- money ---
@@ -282,12 +283,12 @@ def test_a_budget_stops_the_run_before_the_batch_that_would_pass_it_and_more_let
     run = beside.run(texts(9), rows_per_part=3, max_tokens=1000, settings=EAGER)
     per_batch = run.estimated_usd / 3
     run = beside.run(texts(9), rows_per_part=3, max_tokens=1000, new=True, max_cost=per_batch * 1.5)
-    status = run.wait(timeout_s=20)
+    status = run.wait(timeout_s=PATIENT_S)
     assert status.state is RunState.STOPPED
     assert (status.reason or "").startswith("budget: ")
     assert 0 < status.succeeded < 9
     more = replace(run.spec.settings, max_cost_usd=per_batch * 4)
-    assert run.resume(settings=more, timeout_s=20).succeeded == 9
+    assert run.resume(settings=more, timeout_s=PATIENT_S).succeeded == 9
     assert len(batches(beside.server)) == 3
 
 
@@ -299,23 +300,23 @@ def test_a_budget_that_nothing_can_be_held_against_is_refused(beside: Beside) ->
 
 def test_a_raised_budget_is_remembered(beside: Beside) -> None:
     run = beside.run(texts(2), max_cost=0.0)
-    assert run.wait(timeout_s=20).state is RunState.STOPPED
-    run.resume(settings=replace(run.spec.settings, max_cost_usd=7.0), timeout_s=20)
+    assert run.wait(timeout_s=PATIENT_S).state is RunState.STOPPED
+    run.resume(settings=replace(run.spec.settings, max_cost_usd=7.0), timeout_s=PATIENT_S)
     assert run.status.max_cost_usd == 7.0
     assert beside.again(run).spec.settings.max_cost_usd == 7.0
 
 
 def test_the_same_line_with_another_budget_goes_on_with_that_budget(beside: Beside) -> None:
-    assert beside.run(texts(2), max_cost=0.0).wait(timeout_s=20).state is RunState.STOPPED
+    assert beside.run(texts(2), max_cost=0.0).wait(timeout_s=PATIENT_S).state is RunState.STOPPED
     run = beside.run(texts(2), max_cost=5.0)
-    assert run.wait(timeout_s=20).state is RunState.FINISHED
+    assert run.wait(timeout_s=PATIENT_S).state is RunState.FINISHED
     assert run.status.max_cost_usd == 5.0
 
 
 def test_a_refused_key_stops_the_run_at_once(tmp_path: Path) -> None:
     with LocalServer(data=tmp_path / "server", api_key="the-right-key") as server:
         run = Beside(tmp_path / "home", server).run(texts(2))
-        status = run.wait(timeout_s=5)
+        status = run.wait(timeout_s=PATIENT_S)
         assert status.state is RunState.STOPPED
         assert (status.reason or "").startswith("key_refused: ")
 
@@ -323,18 +324,18 @@ def test_a_refused_key_stops_the_run_at_once(tmp_path: Path) -> None:
 def test_an_account_without_money_stops_the_run_and_credit_lets_it_go_on(beside: Beside) -> None:
     broke = replaced(is_upload, lambda call, send: refused(429, "insufficient_quota"), times=10**9)
     run = beside.run(texts(2), through=broke)
-    status = run.wait(timeout_s=5)
+    status = run.wait(timeout_s=PATIENT_S)
     assert status.state is RunState.STOPPED
     assert (status.reason or "").startswith("out_of_quota: ")
-    assert beside.again(run).wait(timeout_s=20).succeeded == 2
+    assert beside.again(run).wait(timeout_s=PATIENT_S).succeeded == 2
 
 
 def test_an_upload_that_is_forbidden_stops_the_run(beside: Beside) -> None:
     run = beside.run(texts(2), through=replaced(is_upload, lambda call, send: refused(403, "forbidden"), times=10**9))
-    status = run.wait(timeout_s=5)
+    status = run.wait(timeout_s=PATIENT_S)
     assert status.state is RunState.STOPPED
     assert (status.reason or "").startswith("upload_refused: ")
-    assert beside.again(run).wait(timeout_s=20).succeeded == 2
+    assert beside.again(run).wait(timeout_s=PATIENT_S).succeeded == 2
 
 
 # --- cancelling ---
@@ -345,7 +346,7 @@ def test_a_cancelled_run_keeps_what_was_answered_and_sends_no_more(tmp_path: Pat
     with LocalServer(model, data=tmp_path / "server") as server:
         beside = Beside(tmp_path / "home", server)
         run = beside.run(texts(6), rows_per_part=2, max_batches=2)
-        run.wait(until_submitted=True, timeout_s=20)
+        run.wait(until_submitted=True, timeout_s=PATIENT_S)
         model.wait_for(2)
         again = beside.again(run)
         asked: list[Event] = []
@@ -368,7 +369,7 @@ def test_a_cancelled_run_keeps_what_was_answered_and_sends_no_more(tmp_path: Pat
 
 def test_cancelling_a_stopped_run_sends_nothing(beside: Beside) -> None:
     run = beside.run(texts(4), rows_per_part=2, max_cost=0.0)
-    assert run.wait(timeout_s=20).state is RunState.STOPPED
+    assert run.wait(timeout_s=PATIENT_S).state is RunState.STOPPED
     free = replace(run.spec, settings=EAGER)
     free.save(run.folder)  # nothing but the cancellation keeps it from sending
     status = run.cancel()
@@ -379,7 +380,7 @@ def test_cancelling_a_stopped_run_sends_nothing(beside: Beside) -> None:
 
 def test_cancelling_a_finished_run_changes_nothing_and_is_not_remembered(beside: Beside) -> None:
     run = beside.run(texts(2))
-    run.wait(timeout_s=20)
+    run.wait(timeout_s=PATIENT_S)
     assert run.cancel().state is RunState.FINISHED
     assert run.row.wish is None
 
@@ -389,14 +390,14 @@ def test_another_process_asks_the_owner_to_cancel(tmp_path: Path) -> None:
     with LocalServer(model, data=tmp_path / "server") as server:
         beside = Beside(tmp_path / "home", server)
         run = beside.run(texts(2))
-        worker = threading.Thread(target=run.wait, kwargs={"timeout_s": 20})
+        worker = threading.Thread(target=run.wait, kwargs={"timeout_s": PATIENT_S})
         running = threading.Event()
         run.subscribe(lambda event: running.set() if event.what == "created" else None)
         worker.start()
-        assert running.wait(10)
+        assert running.wait(PATIENT_S)
         beside.again(run).cancel()
         model.open()
-        worker.join(10)
+        worker.join(PATIENT_S)
         assert run.status.state is RunState.CANCELLED
 
 
@@ -448,7 +449,7 @@ def token_limit(limit: int) -> object:
 
 def test_a_shard_that_is_too_large_by_itself_is_split_until_it_fits(beside: Beside) -> None:
     run = beside.run(texts(8), through=token_limit(2), rows_per_part=8)
-    status = run.wait(timeout_s=30)
+    status = run.wait(timeout_s=PATIENT_S)
     assert status.succeeded == 8
     assert answers(run) == [f"row {number}" for number in range(8)]
     assert states(run).count("split") == 3
@@ -459,7 +460,7 @@ def test_a_shard_that_is_too_large_by_itself_is_split_until_it_fits(beside: Besi
 
 def test_files_at_the_provider_are_deleted_when_the_results_are_on_disk(beside: Beside) -> None:
     run = beside.run(texts(2))
-    run.wait(timeout_s=20)
+    run.wait(timeout_s=PATIENT_S)
     (batch,) = batches(beside.server)
     assert beside.server.core.store.file("openai", batch.input_file_id) is None
     assert [beside.server.core.store.file("openai", id) for id in batch.outputs.values()] == [None]
@@ -467,7 +468,7 @@ def test_files_at_the_provider_are_deleted_when_the_results_are_on_disk(beside: 
 
 def test_files_at_the_provider_are_kept_when_asked(beside: Beside) -> None:
     run = beside.run(texts(2), provider_files="keep")
-    run.wait(timeout_s=20)
+    run.wait(timeout_s=PATIENT_S)
     (batch,) = batches(beside.server)
     assert beside.server.core.store.file("openai", batch.input_file_id) is not None
 
@@ -478,7 +479,7 @@ def test_files_at_the_provider_are_kept_when_asked(beside: Beside) -> None:
 def by_hand(beside: Beside, tmp_path: Path) -> tuple[str, Path]:
     """A batch that another tool made: its id and its input file."""
     made = beside.run(texts(3), provider_files="keep", name="by another tool")
-    made.wait(timeout_s=20)
+    made.wait(timeout_s=PATIENT_S)
     (attempt,) = made.ledger.attempts(made.id)
     assert attempt.batch_id
     path = tmp_path / "input.jsonl"
@@ -496,7 +497,7 @@ def test_a_batch_made_elsewhere_is_adopted_and_settled(beside: Beside, tmp_path:
         api_key="local",
         base_url=beside.server.openai_base_url,
     )
-    assert adopted.wait(timeout_s=20).succeeded == 3
+    assert adopted.wait(timeout_s=PATIENT_S).succeeded == 3
     assert answers(adopted) == ["row 0", "row 1", "row 2"]
     assert len(batches(beside.server)) == 1
 
@@ -550,7 +551,7 @@ def unclear(beside: Beside):  # type: ignore[no-untyped-def]
         run = beside.run(
             texts(2), through=replaced(fits, lost, times=1000), settings=replace(EAGER, patience=0), max_attempts=2
         )
-        status = run.wait(timeout_s=20)
+        status = run.wait(timeout_s=PATIENT_S)
         assert status.state is RunState.STOPPED
         assert (status.reason or "").startswith("unclear_submit: ")
         (attempt,) = run.unclear()
@@ -563,21 +564,21 @@ def test_an_unclear_create_is_adopted_by_a_person(unclear, beside: Beside) -> No
     run, tag = unclear(arrives=True)
     (batch,) = batches(beside.server)
     run.resolve(tag, adopt=batch.id)
-    assert run.wait(timeout_s=20).succeeded == 2
+    assert run.wait(timeout_s=PATIENT_S).succeeded == 2
     assert len(batches(beside.server)) == 1
 
 
 def test_an_unclear_create_is_sent_again_when_a_person_says_so(unclear, beside: Beside) -> None:  # type: ignore[no-untyped-def]
     run, tag = unclear(arrives=False)
     run.resolve(tag, resubmit=True)
-    assert run.wait(timeout_s=20).succeeded == 2
+    assert run.wait(timeout_s=PATIENT_S).succeeded == 2
     assert len(batches(beside.server)) == 1
 
 
 def test_an_unclear_create_is_dropped_when_a_person_says_so(unclear, beside: Beside) -> None:  # type: ignore[no-untyped-def]
     run, tag = unclear(arrives=False)
     run.resolve(tag, drop=True)
-    status = run.wait(timeout_s=20)
+    status = run.wait(timeout_s=PATIENT_S)
     assert status.state is RunState.FINISHED
     assert outcomes(run) == ["cancelled", "cancelled"]
 
@@ -600,11 +601,11 @@ def test_a_double_that_the_list_shows_is_cancelled(tmp_path: Path) -> None:
         run = beside.run(texts(2), through=replaced(is_create, twice))
         seen = threading.Event()
         run.subscribe(lambda event: seen.set() if event.what == "double_cancelled" else None)
-        worker = threading.Thread(target=run.wait, kwargs={"timeout_s": 20})
+        worker = threading.Thread(target=run.wait, kwargs={"timeout_s": PATIENT_S})
         worker.start()
-        assert seen.wait(10)
+        assert seen.wait(PATIENT_S)
         model.open()
-        worker.join(20)
+        worker.join(PATIENT_S)
         assert run.status.succeeded == 2
         assert len(events(run, "double_cancelled")) == 1
 
@@ -632,7 +633,7 @@ def test_gc_leaves_a_run_alone_that_is_being_planned_and_removes_what_a_dead_pro
     from nono.runs.collecting import collect
 
     run = beside.run(texts(2))
-    run.wait(timeout_s=20)
+    run.wait(timeout_s=PATIENT_S)
     young, old = (beside.home / "runs" / name for name in ("young", "old"))
     young.mkdir()
     old.mkdir()
@@ -641,4 +642,4 @@ def test_gc_leaves_a_run_alone_that_is_being_planned_and_removes_what_a_dead_pro
     assert young.exists()
     assert not old.exists()
     assert answers(run) == ["row 0", "row 1"]
-    assert beside.again(run).wait(timeout_s=20).succeeded == 2
+    assert beside.again(run).wait(timeout_s=PATIENT_S).succeeded == 2

@@ -19,6 +19,7 @@ from nono.runs.run import Run
 from nono.runs.workspace import Workspace
 from nono.server.app import LocalServer
 from nono.transport import Sender
+from patience import PATIENT_S
 
 MODELS = {"openai": "openai/gpt-4o-mini", "gemini": "gemini/gemini-2.5-flash", "vertex": "vertex/gemini-2.5-flash"}
 
@@ -75,7 +76,7 @@ def server(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 def test_every_row_has_its_outcome_over_either_protocol(provider: str, server: LocalServer, tmp_path: Path) -> None:
     run = start(provider, server, tmp_path / "home")
-    assert run.wait(timeout_s=30).state is RunState.FINISHED
+    assert run.wait(timeout_s=PATIENT_S).state is RunState.FINISHED
     assert answers(run) == ["row 0", "row 1", "row 2", "row 3", "late", None]
     assert [row["outcome"] for row in run.results()] == ["succeeded"] * 5 + ["errored"]
 
@@ -86,7 +87,7 @@ def test_a_create_whose_answer_was_lost_is_found_by_its_tag(provider: str, serve
         raise AnswerLost("the answer was lost")
 
     run = start(provider, server, tmp_path / "home", faulty(lost))
-    assert run.wait(timeout_s=30).succeeded == 5
+    assert run.wait(timeout_s=PATIENT_S).succeeded == 5
     assert len(events(run, "adopted")) == 1
     assert len(run.ledger.attempts(run.id)) == 3
 
@@ -98,7 +99,7 @@ def test_a_create_that_never_arrived_is_fenced_and_made_anew(
         raise AnswerLost("reset")
 
     run = start(provider, server, tmp_path / "home", faulty(lost))
-    assert run.wait(timeout_s=30).succeeded == 5
+    assert run.wait(timeout_s=PATIENT_S).succeeded == 5
     assert len(events(run, "fence_raised")) == 1
     assert len(run.ledger.attempts(run.id)) == 4
 
@@ -121,7 +122,7 @@ def test_a_create_that_arrives_behind_the_fence_runs_nothing(
             send(call)
 
     run.subscribe(arrive)
-    assert run.wait(timeout_s=30).succeeded == 5
+    assert run.wait(timeout_s=PATIENT_S).succeeded == 5
     assert held == []
     assert all(times == 1 for times in asked_of(server, "[[nono:say row"))
 

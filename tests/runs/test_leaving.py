@@ -21,6 +21,7 @@ from nono.runs.run import Run
 from nono.runs.workspace import Workspace
 from nono.server.app import LocalServer
 from nono.transport import Sender
+from patience import PATIENT_S
 
 
 class HandClock:
@@ -45,7 +46,7 @@ def waiting(tmp_path: Path) -> Iterator[tuple[Run, Callable[[], None]]]:
     model = Gated()
     with LocalServer(model, data=tmp_path / "server") as server:
         run = Beside(tmp_path / "home", server).run(texts(1))
-        run.wait(until_submitted=True, timeout_s=20)
+        run.wait(until_submitted=True, timeout_s=PATIENT_S)
         yield run, model.open
         model.open()
 
@@ -62,11 +63,11 @@ def test_a_run_that_waits_where_nobody_has_answered_stops_and_says_so(
     def nobody(call: Call) -> Reply:
         raise NotSent(f"{call.method} {call.path}: connection refused")
 
-    status = again(run, nobody).wait(timeout_s=20)
+    status = again(run, nobody).wait(timeout_s=PATIENT_S)
     assert status.state is RunState.STOPPED
     assert status.reason is not None and status.reason.startswith("unavailable: GET /batches")
     let_answer()
-    assert run.wait(timeout_s=20).succeeded == 1
+    assert run.wait(timeout_s=PATIENT_S).succeeded == 1
 
 
 def test_an_outage_is_waited_out_however_long_it_lasts(waiting: tuple[Run, Callable[[], None]]) -> None:
@@ -82,13 +83,13 @@ def test_an_outage_is_waited_out_however_long_it_lasts(waiting: tuple[Run, Calla
             let_answer()
             return sender(call)
 
-        assert again(run, flaky).wait(timeout_s=20).state is RunState.FINISHED
+        assert again(run, flaky).wait(timeout_s=PATIENT_S).state is RunState.FINISHED
     assert answers(run) == ["row 0"]
 
 
 def test_a_call_that_hangs_does_not_keep_the_interpreter_from_ending() -> None:
     code = "from threading import Event; from nono.runs.crew import Crew; Crew(2, 'hangs').do(Event().wait)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=20, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=PATIENT_S, check=False).returncode == 0
 
 
 def test_a_crew_ends_when_everything_is_done() -> None:

@@ -21,6 +21,7 @@ from nono.runs.ledger import (
 )
 from nono.runs.ledger.states import ASKED_SYNC, ATTEMPT_MOVES, BATCHED, FINAL, RUN_MOVES, SYNC, diagram
 from nono.server.app import LocalServer
+from patience import PATIENT_S
 
 
 @pytest.fixture
@@ -179,7 +180,7 @@ def test_a_ledger_of_an_older_version_opens_and_its_run_goes_on(version: int, tm
     with LocalServer(data=tmp_path / "server") as server:
         run_id = ledger_of_version(version, tmp_path / "home", server.openai_base_url)
         run = nono.open_run(run_id, home=tmp_path / "home", api_key="local")
-        assert run.wait(timeout_s=30).state is RunState.FINISHED
+        assert run.wait(timeout_s=PATIENT_S).state is RunState.FINISHED
     assert [row["answer"] for row in run.results()] == ["row 0", "row 1", "row 2"]
 
 

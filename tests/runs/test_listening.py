@@ -17,6 +17,7 @@ from nono.exchange import Call, Reply, Send
 from nono.runs.listening import listen
 from nono.server.app import LocalServer
 from nono.webhooks import sign
+from patience import PATIENT_S
 
 SECRET = "whsec_c2VjcmV0"
 BODY = b'{"id": "evt_1", "type": "batch.completed", "data": {"id": "batch_1"}}'
@@ -62,12 +63,12 @@ def test_a_signed_webhook_makes_the_run_look_at_once(beside: Beside, monkeypatch
     working = threading.Thread(target=run.wait, daemon=True)
     with listen(run, 0) as port:
         working.start()
-        assert service.looked.wait(20)
+        assert service.looked.wait(PATIENT_S)
         service.released.set()
         assert post(port, "v1,bm90IHRoaXMgb25l") == 400
         assert run.status.succeeded == 0
         assert post(port, "") == 200
-        working.join(timeout=20)
+        working.join(timeout=PATIENT_S)
     assert run.status.succeeded == 2
 
 

@@ -18,6 +18,7 @@ from nono.providers import Task, provider_named
 from nono.runs.run import Run
 from nono.server.app import LocalServer
 from nono.server.models.simulated import SimulatedModel
+from patience import PATIENT_S
 
 SCHEMA = {
     "type": "object",
@@ -68,7 +69,7 @@ def asked(
 
 
 def only(run: Run) -> dict[str, Any]:
-    assert run.wait(timeout_s=30).state == "finished"
+    assert run.wait(timeout_s=PATIENT_S).state == "finished"
     (row,) = run.results()
     return row
 
@@ -156,7 +157,7 @@ def test_only_the_answers_that_do_not_fit_are_sent_back(tmp_path: Path) -> None:
 
     rows = [{"text": f"{'easy' if number % 3 else 'hard'} {number}"} for number in range(9)]
     with asked(tmp_path, model := Choosy(mistakes=1), reask=1, source=rows, rows_per_part=4) as run:
-        assert run.wait(timeout_s=30).succeeded == 9
+        assert run.wait(timeout_s=PATIENT_S).succeeded == 9
         assert [row["attempts"] for row in run.results()] == [2, 1, 1] * 3
         assert json.loads(events(run, "retry_planned")[0].detail)["requests"] == 3
     assert len(model.heard) == 12
@@ -171,7 +172,7 @@ def test_a_run_that_was_left_before_the_reask_sends_the_same_question(tmp_path: 
                 run.leave()
 
         run.subscribe(leave)
-        run.wait(timeout_s=30)
+        run.wait(timeout_s=PATIENT_S)
         assert len(model.heard) == 1
         again = nono.open_run(run.id, home=tmp_path, api_key="local")
         assert only(again)["label"] == "good"

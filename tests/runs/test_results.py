@@ -20,6 +20,7 @@ from nono.errors import InputError
 from nono.runs.exports import cell
 from nono.runs.results import Results, check_target
 from nono.runs.table import JSON_MARK
+from patience import PATIENT_S
 
 ROWS: list[list[dict[str, Any]]] = [
     [
@@ -175,7 +176,7 @@ def test_a_pipe_or_a_device_is_written_to_and_never_replaced(results: Results, t
     reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
     reader.start()
     count = results.export(link, format="jsonl")
-    reader.join(timeout=10)
+    reader.join(timeout=PATIENT_S)
     assert pipe.is_fifo() and link.is_symlink()
     assert read[0].count(b"\n") == count
 

@@ -24,6 +24,7 @@ from nono.runs.run import Run
 from nono.runs.workspace import Workspace
 from nono.server.app import LocalServer
 from nono.server.models.simulated import SimulatedModel
+from patience import PATIENT_S
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def beside(tmp_path: Path, model: FailsFirst) -> Iterator[Beside]:
 
 
 def done(run: Run) -> Run:
-    run.wait(timeout_s=20)
+    run.wait(timeout_s=PATIENT_S)
     return run
 
 
@@ -58,7 +59,7 @@ def unreachable(_: Send) -> Send:
 
 def test_only_rows_that_no_earlier_run_has_answered_are_sent(beside: Beside, model: FailsFirst) -> None:
     done(beside.run(texts(5)))
-    assert beside.run([*texts(8)[::-1]], reuse=True).wait(timeout_s=20).succeeded == 8
+    assert beside.run([*texts(8)[::-1]], reuse=True).wait(timeout_s=PATIENT_S).succeeded == 8
     assert sorted(model.asked) == sorted(row["text"] for row in texts(8))
 
 
@@ -86,7 +87,7 @@ def test_without_the_wish_nothing_is_reused(beside: Beside, model: FailsFirst) -
 def test_a_run_whose_rows_are_all_answered_is_over_without_a_call(beside: Beside) -> None:
     done(beside.run(texts(3)))
     run = beside.run(texts(2), reuse=True, through=unreachable, rows_per_part=1)
-    assert run.wait(timeout_s=20).state is RunState.FINISHED
+    assert run.wait(timeout_s=PATIENT_S).state is RunState.FINISHED
     assert answers(run) == ["row 0", "row 1"]
     assert len(batches(beside.server)) == 1
 
@@ -97,7 +98,7 @@ def test_answers_come_from_runs_that_are_under_way_too(tmp_path: Path) -> None:
         beside = Beside(tmp_path / "home", server)
         first = beside.run(texts(4), rows_per_part=2, max_batches=1)
         first.subscribe(until(AttemptState.CLEANED, first))
-        assert first.wait(timeout_s=20).left == 2
+        assert first.wait(timeout_s=PATIENT_S).left == 2
         assert beside.run(texts(5), reuse=True).status.reused == 2
         model.open()
 

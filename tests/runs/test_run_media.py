@@ -17,6 +17,7 @@ from nono.providers import provider_named
 from nono.runs.bench import Settings
 from nono.runs.run import Run
 from nono.server.app import LocalServer
+from patience import PATIENT_S
 
 QUICK = Settings(poll_first_s=0.01, poll_cap_s=0.05)
 PNG = b"\x89PNG"
@@ -33,7 +34,7 @@ def done(server: LocalServer, home: Path, rows: list[Any], model: str, **words: 
     address = {"openai": server.openai_base_url, "gemini": server.gemini_base_url, "vertex": server.url}
     base_url = address[model.partition("/")[0]]
     run = nono.run(rows, model=model, home=home, api_key="local", base_url=base_url, settings=QUICK, **words)
-    status = run.wait(timeout_s=30)
+    status = run.wait(timeout_s=PATIENT_S)
     assert (status.state, status.failed) == ("finished", 0)
     return run
 

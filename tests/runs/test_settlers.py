@@ -27,6 +27,7 @@ from nono.runs.settlers import Settlers
 from nono.runs.workers import WorkerFailed, Workers
 from nono.server.app import LocalServer
 from nono.server.models.simulated import SimulatedModel
+from patience import PATIENT_S
 
 PRICE = Price("m-1", 1.0, 0.5, 2.0, "test", date(2026, 11, 23))
 
@@ -126,7 +127,7 @@ def test_a_script_without_a_main_guard_has_workers_and_they_end_with_it(tmp_path
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         process.kill()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENT_S
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not alive(pid)
@@ -187,7 +188,7 @@ def test_a_run_has_its_parts_settled_by_workers(tmp_path: Path) -> None:
                 folders.append(len(list(run.folder.path.glob("settling-*"))))
 
         run.subscribe(look)
-        assert run.wait(timeout_s=60).state is RunState.FINISHED
+        assert run.wait(timeout_s=PATIENT_S).state is RunState.FINISHED
         assert answers(run) == [f"row {number}" for number in range(6)]
         assert folders == [1, 1, 1]
         assert list(run.folder.path.glob("settling-*")) == []
@@ -208,5 +209,5 @@ def test_who_wants_a_part_that_is_held_waits_and_nobody_else_does() -> None:
         waiting.start()
         with held.hold([4]):
             assert not entered.is_set()
-    waiting.join(60)
+    waiting.join(PATIENT_S)
     assert entered.is_set()

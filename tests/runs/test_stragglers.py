@@ -23,6 +23,7 @@ from nono.runs.run import Run
 from nono.runs.workspace import Workspace
 from nono.server.app import LocalServer
 from nono.transport import Sender
+from patience import PATIENT_S
 
 MODELS = {"openai": "openai/gpt-4o-mini", "gemini": "gemini/gemini-2.5-flash"}
 # Longer than any batch may take: its time is nearly over from the beginning.
@@ -85,7 +86,8 @@ def opening(model: Gated, at: str = "cancel_asked") -> Callable[[Any], None]:
 
 
 def finished(run: Run) -> list[dict[str, Any]]:
-    assert run.wait(timeout_s=20).state == "finished", [(one.name, one.detail) for one in run.ledger.events(run.id)]
+    status = run.wait(timeout_s=PATIENT_S)
+    assert status.state == "finished", [(one.name, one.detail) for one in run.ledger.events(run.id)]
     return list(run.results())
 
 
@@ -158,7 +160,7 @@ def test_without_the_wish_nothing_is_cancelled(tmp_path: Path) -> None:
         made = again(run)
         settings = replace(run.spec.settings, finish_sync=None)
         made.subscribe(lambda event: model.open() if event.what == "state_seen" and event.detail["done"] else None)
-        assert made.wait(timeout_s=20, settings=settings).state == "finished"
+        assert made.wait(timeout_s=PATIENT_S, settings=settings).state == "finished"
         assert events(made, "cancel_asked") == []
 
 
@@ -167,7 +169,7 @@ def test_rows_that_came_back_in_time_go_into_another_batch(tmp_path: Path) -> No
     wish = FinishSync(before_s=3600, most_rows=6)
     source = [{"text": "[[nono:error 429 once]]"}, {"text": "x"}]
     with started(tmp_path, answered=100, wish=wish, source=source, max_attempts=2) as (run, _):
-        assert run.wait(timeout_s=20).state == "finished"
+        assert run.wait(timeout_s=PATIENT_S).state == "finished"
         assert "settled" not in states(run)
 
 
@@ -276,7 +278,7 @@ def test_refusals_are_not_waited_out_for_ever(tmp_path: Path) -> None:
 
 def test_an_account_without_money_stops_the_run_and_nothing_is_lost(tmp_path: Path) -> None:
     with asked_through(tmp_path, refused(429, "insufficient_quota")) as (run, _):
-        status = run.wait(timeout_s=20)
+        status = run.wait(timeout_s=PATIENT_S)
         assert (status.state, (status.reason or "").partition(":")[0]) == ("stopped", "out_of_quota")
         assert [row["outcome"] for row in finished(again(run))] == ["succeeded"] * 6
 
@@ -298,7 +300,7 @@ def test_a_run_that_is_cancelled_meanwhile_keeps_what_was_asked(tmp_path: Path) 
 
     with started(tmp_path, through=answers_of_calls(cancel)) as (run, model):
         run.subscribe(opening(model))
-        run.wait(timeout_s=20)
+        run.wait(timeout_s=PATIENT_S)
         other = again(run)
         assert other.cancel().state == "cancelled"
         assert outcomes(other) == ["succeeded"] * 5 + ["cancelled"]

@@ -9,9 +9,10 @@ from typing import Any
 
 import httpx2
 from google.genai import Client
-from server_tools import WAIT_S, jsonl
+from server_tools import jsonl
 
 from nono.server.app import LocalServer
+from patience import PATIENT_S
 
 MODEL = "gemini-2.5-flash"
 ENDED = ("BATCH_STATE_SUCCEEDED", "BATCH_STATE_FAILED", "BATCH_STATE_CANCELLED", "BATCH_STATE_EXPIRED")
@@ -68,7 +69,7 @@ class Raw:
 
     def reached(self, name: str, *states: str) -> dict[str, Any]:
         """Poll until the batch is in one of the states (any end, if none is named)."""
-        until = time.monotonic() + WAIT_S
+        until = time.monotonic() + PATIENT_S
         while True:
             seen: dict[str, Any] = self("GET", name).json()
             if seen["metadata"]["state"] in (states or ENDED):
@@ -89,7 +90,7 @@ def sdk(server: LocalServer, **options: Any) -> Client:
 
 
 def ended(client: Client, name: str) -> Any:
-    until = time.monotonic() + WAIT_S
+    until = time.monotonic() + PATIENT_S
     while not (job := client.batches.get(name=name)).done:
         assert time.monotonic() < until, job
         time.sleep(0.005)

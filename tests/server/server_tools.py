@@ -15,8 +15,7 @@ from openai.types import Batch
 
 from nono.server.models import CHAT, EMBEDDINGS, IMAGES, MODERATIONS
 from openai import OpenAI
-
-WAIT_S = 20.0
+from patience import PATIENT_S
 
 
 def chat_answer(body: Mapping[str, Any], text: str = "fine") -> dict[str, Any]:
@@ -79,13 +78,13 @@ class Held(Told):
     def wait_for(self, count: int) -> None:
         """Wait until so many requests have been asked."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.in_hand) >= count, WAIT_S)
+            assert self._changed.wait_for(lambda: len(self.in_hand) >= count, PATIENT_S)
 
     def answer(self, endpoint: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         with self._changed:
             self.in_hand.append(body["messages"][0]["content"])
             self._changed.notify_all()
-        assert self._allowed.acquire(timeout=WAIT_S)
+        assert self._allowed.acquire(timeout=PATIENT_S)
         return super().answer(endpoint, body)
 
 
@@ -114,7 +113,7 @@ def submit(sdk: OpenAI, lines: Iterable[Any], endpoint: Any = "/v1/chat/completi
 def reached(sdk: OpenAI, batch: Batch, *states: str) -> Batch:
     """Poll until the batch is in one of the states (any end, if none is named)."""
     wanted = states or ("completed", "failed", "expired", "cancelled")
-    until = time.monotonic() + WAIT_S
+    until = time.monotonic() + PATIENT_S
     while (batch := sdk.batches.retrieve(batch.id)).status not in wanted:
         assert time.monotonic() < until, f"still {batch.status}: {batch}"
         time.sleep(0.005)

@@ -18,6 +18,7 @@ from server_tools import answers, chat_lines, counts, done, jsonl, reached, subm
 from nono.server.app import LocalServer
 from nono.server.clock import HandClock, SteeredClock
 from openai import APIConnectionError, APIStatusError, OpenAI
+from patience import PATIENT_S
 
 Serve = Callable[..., tuple[LocalServer, OpenAI]]
 
@@ -76,7 +77,7 @@ def test_a_late_call_arrives_when_its_client_is_gone(misbehaving: Serve) -> None
         create(sdk, uploaded(sdk))
     assert sdk.batches.list().data == []
     moved(server, 61)
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENT_S
     while not sdk.batches.list().data:
         assert time.monotonic() < until
 
@@ -329,7 +330,7 @@ def google(misbehaving: Serve) -> Iterator[Callable[..., Client]]:
 def inline_job(client: Client, prompts: list[str]) -> Any:
     requests = [{"contents": prompt, "metadata": {"key": prompt}} for prompt in prompts]
     job = client.batches.create(model="gemini-2.5-flash", src=requests)  # type: ignore[arg-type]
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENT_S
     while not (job := client.batches.get(name=job.name or "")).done:
         assert time.monotonic() < until
     return job
@@ -368,7 +369,7 @@ def vertex_job(server: LocalServer) -> str:
 
 def test_a_vertex_job_can_fail(misbehaving: Serve) -> None:
     server, _ = misbehaving({"fault": "fail", "provider": "vertex", "message": "for no reason"})
-    address, until = vertex_job(server), time.monotonic() + 10
+    address, until = vertex_job(server), time.monotonic() + PATIENT_S
     while (job := httpx2.get(address).json())["state"] != "JOB_STATE_FAILED":
         assert time.monotonic() < until
     assert job["error"]["message"] == "for no reason"

@@ -24,6 +24,7 @@ from nono.server.dialect import Refused
 from nono.server.intake import decode_json
 from nono.server.room import Room
 from openai import OpenAI
+from patience import PATIENT_S
 
 Serving = Callable[..., tuple[LocalServer, OpenAI]]
 CANARY = "sk-canary-7f3a"
@@ -233,7 +234,7 @@ def test_a_client_that_never_finishes_its_headers_is_dropped(serving: Serving, m
     with socket.create_connection(address(server)) as silent, socket.create_connection(address(server)) as slow:
         slow.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
         for connection in (silent, slow):
-            connection.settimeout(10)
+            connection.settimeout(PATIENT_S)
             assert connection.recv(100) == b""
     assert sdk.models.list().data
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import httpx2
 import pytest
-from server_tools import WAIT_S, Told, answers, chat_lines, done, jsonl
+from server_tools import Told, answers, chat_lines, done, jsonl
 
 import openai
 from nono.server.app import LocalServer
 from nono.server.clock import HandClock
 from openai import OpenAI
+from patience import PATIENT_S
 
 Serving = Callable[..., tuple[LocalServer, OpenAI]]
 LINES = jsonl(chat_lines(["a", "b"]))
@@ -68,7 +69,7 @@ def test_a_file_expires_when_its_uploader_says_so(serving: Serving) -> None:
     with pytest.raises(openai.NotFoundError):
         sdk.files.retrieve(file.id)
     assert sdk.files.list().data == []
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENT_S
     while list((server.data / "blobs").iterdir()):
         assert time.monotonic() < until
         time.sleep(0.005)
@@ -237,7 +238,7 @@ def test_an_upload_whose_client_goes_away_leaves_nothing(serving: Serving) -> No
     )
     with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as connection:
         connection.sendall(head + LINES + b"x" * 2_000_000)
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENT_S
         while not left_behind(server):
             assert time.monotonic() < until
             time.sleep(0.005)
@@ -338,7 +339,7 @@ def test_an_upload_that_nobody_finishes_expires(serving: Serving) -> None:
     clock.advance(3601)
     with pytest.raises(openai.BadRequestError, match="is expired"):
         sdk.uploads.parts.create(made.id, data=io.BytesIO(LINES))
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENT_S
     while left_behind(server):
         assert time.monotonic() < until
         time.sleep(0.005)
@@ -360,7 +361,7 @@ def test_a_part_whose_upload_ends_while_it_comes_is_refused_and_keeps_no_bytes(s
 
     def pieces() -> Iterator[bytes]:
         yield b'--B\r\ncontent-disposition: form-data; name="data"; filename="upload"\r\n\r\n{}'
-        until = time.monotonic() + WAIT_S
+        until = time.monotonic() + PATIENT_S
         while not left_behind(server):
             assert time.monotonic() < until
             time.sleep(0.002)

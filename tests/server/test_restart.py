@@ -20,10 +20,10 @@ from nono.server import work
 from nono.server.app import LocalServer
 from nono.server.clock import HandClock
 from openai import OpenAI
+from patience import PATIENT_S
 
 SCRIPT = Path(__file__).parent / "counting_server.py"
 REQUESTS = 1_000
-WAIT_S = 30.0
 
 
 class Counted:
@@ -51,7 +51,7 @@ class Counted:
         return Counter(self._executions.read_text().split())
 
     def wait_for(self, executions: int) -> None:
-        until = time.monotonic() + WAIT_S
+        until = time.monotonic() + PATIENT_S
         while self._executions.stat().st_size < executions * 2:
             assert time.monotonic() < until
             time.sleep(0.002)

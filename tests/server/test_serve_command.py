@@ -20,6 +20,7 @@ import nono.server
 from nono.errors import MissingExtra, SettingsError
 from nono.server.app import LocalServer
 from nono.server.database import StoreError
+from patience import PATIENT_S
 
 NONO = [sys.executable, "-c", "from nono.cli import main; main()"]
 
@@ -67,14 +68,14 @@ def test_a_key_is_asked_for_and_never_printed(tmp_path: Path, way: str) -> None:
         assert httpx2.get(f"{found[0]}/v1/models").status_code == 401
         assert httpx2.get(f"{found[0]}/v1/models", headers={"authorization": f"Bearer {key}"}).status_code == 200
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=PATIENT_S)
         assert key not in line + said
 
 
 def test_ctrl_c_stops_it_with_130(tmp_path: Path) -> None:
     with serving(tmp_path) as (process, _):
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=PATIENT_S)
         assert process.returncode == 130
         assert "Traceback" not in said
 
@@ -84,7 +85,7 @@ def refused(folder: Path, *options: str) -> tuple[int, str]:
         [*NONO, "serve", "--data", str(folder / "data"), *options],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENT_S,
         env={"PATH": os.environ["PATH"], "HOME": str(folder)},
     )
     return done.returncode, done.stderr
@@ -166,7 +167,8 @@ def test_a_call_that_hangs_does_not_keep_a_stopped_server_alive() -> None:
         "try: asyncio.run(asyncio.wait_for(Callers().run(time.sleep, 600), 0.01))\n"
         "except TimeoutError: print('left')"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout == "left\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENT_S)
+    assert done.stdout == "left\n"
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from google.genai import errors
 from google.oauth2.credentials import Credentials
-from server_tools import WAIT_S
 
 from nono.connector.genai_batch_processing import GeminiBatchService
 from nono.errors import InvalidRequest, JobFailed, NotFound, ProviderError
 from nono.server.app import LocalServer
+from patience import PATIENT_S
 
 MODEL = "gemini-2.5-flash"
 TOKEN = Credentials("FAKE-OAUTH")  # type: ignore[no-untyped-call]
@@ -60,7 +60,7 @@ def stored(server: LocalServer, name: str, *rows: Any) -> str:
 
 
 def ended(get: Callable[[], Any]) -> Any:
-    until = time.monotonic() + WAIT_S
+    until = time.monotonic() + PATIENT_S
     while True:
         job = get()
         state = str(getattr(job.state, "value", job.state))
@@ -109,7 +109,7 @@ def test_our_class_goes_the_whole_way(server: LocalServer, service: GeminiBatchS
     path = service.create_jsonl_file([service.build_request("hi"), service.build_request("ho")], tmp_path / "in.jsonl")
     source = service.upload_file(path, name="gs://bkt/some folder/in.jsonl")
     job = service.create_batch(MODEL, gcs_uri=source.name, dest="gs://other/out/")
-    done = service.wait_for_completion(job.name, poll_interval=0.005, timeout=WAIT_S)
+    done = service.wait_for_completion(job.name, poll_interval=0.005, timeout=PATIENT_S)
     assert (done.succeeded, done.progress) == (True, 100.0)
     answers = service.get_file_results(job.name)
     assert sorted(answer["key"] for answer in answers) == ["request-1", "request-2"]
@@ -122,7 +122,7 @@ def test_our_class_goes_the_whole_way(server: LocalServer, service: GeminiBatchS
 def test_several_files_are_one_job(server: LocalServer, service: GeminiBatchService) -> None:
     uris = [stored(server, f"{number}.jsonl", row("hi", n=number)) for number in range(3)]
     job = service.create_batch(MODEL, gcs_uri=uris, dest="gs://bkt/out")
-    service.wait_for_completion(job.name, poll_interval=0.005, timeout=WAIT_S)
+    service.wait_for_completion(job.name, poll_interval=0.005, timeout=PATIENT_S)
     assert sorted(answer["n"] for answer in service.get_file_results(job.name)) == [0, 1, 2]
 
 

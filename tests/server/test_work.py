@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_tools import WAIT_S, Held, Told
+from server_tools import Held, Told
 
 from nono.server.clock import SECOND_NS, HandClock
 from nono.server.database import IllegalMove
@@ -21,6 +21,7 @@ from nono.server.models import CHAT, Model
 from nono.server.records import Batch, File, State
 from nono.server.store import Store, new_token
 from nono.server.work import PATIENCE_S, RETRY_S, Work
+from patience import PATIENT_S
 
 
 class Plain:
@@ -78,7 +79,7 @@ class Bench:
         return self.work.look(found)
 
     def reached(self, batch: Batch, *states: State) -> Batch:
-        until = time.monotonic() + WAIT_S
+        until = time.monotonic() + PATIENT_S
         while (seen := self.now(batch)).state not in states:
             assert time.monotonic() < until, seen
             time.sleep(0.002)
@@ -87,7 +88,7 @@ class Bench:
     def queued(self, batch: Batch) -> None:
         """Wait until the batch stands in its queue."""
         self.reached(batch, State.QUEUED)
-        until = time.monotonic() + WAIT_S
+        until = time.monotonic() + PATIENT_S
         while True:
             with self.work._lock:
                 if ("plain", batch.id) in self.work._jobs:
@@ -213,7 +214,7 @@ def test_a_disk_that_refuses_answers_pauses_the_batch_and_loses_nothing(
 
     monkeypatch.setattr(Journal, "append", full_once)
     batch = at.add("b", ["a", "b", "c", "d"])
-    assert refused.wait(WAIT_S)
+    assert refused.wait(PATIENT_S)
     time.sleep(0.02)
     assert at.now(batch).state is State.RUNNING
     at.clock.advance(RETRY_S + 1)
@@ -247,7 +248,7 @@ def test_a_batch_that_ends_cannot_be_cancelled_any_more(bench: Callable[[Model],
 def test_the_working_files_of_an_ended_batch_are_removed(bench: Callable[[Model], Bench]) -> None:
     at = bench(Told())
     batch = at.ended(at.add("b", ["a"]))
-    until = time.monotonic() + WAIT_S
+    until = time.monotonic() + PATIENT_S
     while at.store.work_folder(batch).exists():
         assert time.monotonic() < until
         time.sleep(0.002)
@@ -380,8 +381,8 @@ def test_an_end_that_cannot_be_written_leaves_no_bytes_and_is_tried_again(
 
     monkeypatch.setattr(Store, "move", full_once)
     batch = at.add("b", ["a"])
-    assert refused.wait(WAIT_S)
-    until = time.monotonic() + WAIT_S
+    assert refused.wait(PATIENT_S)
+    until = time.monotonic() + PATIENT_S
     while list((at.store.folder / "blobs").iterdir()) and time.monotonic() < until:
         time.sleep(0.002)
     assert list((at.store.folder / "blobs").iterdir()) == []

@@ -20,6 +20,7 @@ from system_tools import PRICES, live
 
 from nono.server.app import LocalServer
 from nono.server.clock import SteeredClock
+from patience import PATIENT_S
 
 Entries = list[dict[str, Any]]
 
@@ -188,10 +189,10 @@ def test_a_lie_is_found(name: str, history: Path) -> None:
 
 def test_it_is_a_program_that_imports_nothing_of_nono(history: Path) -> None:
     command = [sys.executable, audit.__file__, *(str(history / name) for name in ("log", "ledger", "results"))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENT_S)
     assert (done.returncode, done.stdout) == (0, "6 rows, 8 executions, 3 creates, 0 wrong\n"), done
     in_the_table(swapped)(history)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENT_S)
     assert done.returncode == 1
     assert "rows_lost: r-1 stands in row 0" in done.stdout
     assert "nono" not in {line.split()[1].split(".")[0] for line in _imports(Path(audit.__file__))}

@@ -20,6 +20,7 @@ from system_tools import MODELS, PRICES
 
 import nono
 from nono.runs.ledger import RunState
+from patience import PATIENT_S
 
 FULL = os.environ.get("NONO_PROOF") == "full"
 ROWS = 100_000 if FULL else 3_000
@@ -111,7 +112,7 @@ class Show:
         )
 
     def _wait_until_served(self) -> None:
-        until = time.monotonic() + 20.0
+        until = time.monotonic() + PATIENT_S
         while time.monotonic() < until:
             with suppress(httpx2.TransportError):
                 httpx2.get(f"http://127.0.0.1:{self._port}/_nono/clock")

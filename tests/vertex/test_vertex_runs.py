@@ -30,6 +30,7 @@ from nono.runs.workspace import Workspace
 from nono.server.app import LocalServer
 from nono.server.models.simulated import SimulatedModel
 from nono.transport import Sender
+from patience import PATIENT_S
 
 EAGER = Settings(poll_first_s=0.01, poll_cap_s=0.05, reconcile_s=0.05, fence_s=0.1, workers=1)
 OPTIONS = {"project": "p", "location": "us-central1", "bucket": "gs://mine/nono"}
@@ -49,7 +50,7 @@ class Asked(SimulatedModel):
         self.prompts[prompt] += 1
         if prompt.startswith("hold"):
             self.held.release()
-            self.let_go.wait(30)
+            self.let_go.wait(PATIENT_S)
         return super().answer(endpoint, body)
 
 
@@ -85,21 +86,21 @@ def says(text: str) -> str:
 def test_ids_that_look_like_numbers_come_back_as_they_were(server: LocalServer, tmp_path: Path) -> None:
     ids = ["007", "1e5", "2024-01-01", "true", "-3.50", "plain"]
     run = start(server, tmp_path, [{"id": one, "text": says(one)} for one in ids], id="id")
-    assert run.wait(timeout_s=30).succeeded == 6
+    assert run.wait(timeout_s=PATIENT_S).succeeded == 6
     assert [(row["custom_id"], row["answer"]) for row in run.results()] == [(one, one) for one in ids]
 
 
 def test_nothing_of_a_finished_run_is_left_in_the_bucket(server: LocalServer, tmp_path: Path) -> None:
     before = objects(server)
     run = start(server, tmp_path, [{"text": says("clean")}])
-    assert run.wait(timeout_s=30).succeeded == 1
+    assert run.wait(timeout_s=PATIENT_S).succeeded == 1
     assert objects(server) == before
 
 
 def test_what_shall_be_kept_lies_below_the_runs_own_bucket(server: LocalServer, tmp_path: Path) -> None:
     before = objects(server)
     run = start(server, tmp_path, [{"text": says("kept")}], provider_files="keep")
-    run.wait(timeout_s=30)
+    run.wait(timeout_s=PATIENT_S)
     requests, *answers = sorted(set(objects(server)) - set(before), key=len)
     assert requests == f"mine/nono/nono-{run.id}-0-1.jsonl"
     assert all(one.startswith(f"mine/nono/nono-{run.id}-0-1/answers/prediction-model-") for one in answers)
@@ -115,7 +116,7 @@ def test_a_run_finds_its_place_again_whatever_the_environment_says(
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "second")
     monkeypatch.delenv("NONO_VERTEX_BUCKET")
     again = nono.open_run(run.id, home=tmp_path)
-    assert again.wait(timeout_s=30).succeeded == 1
+    assert again.wait(timeout_s=PATIENT_S).succeeded == 1
     assert next(iter(again.results()))["batch_id"].startswith("projects/first/locations/global/batchPredictionJobs/")
 
 
@@ -136,7 +137,7 @@ def test_a_schema_with_references_arrives_in_one_piece(server: LocalServer, tmp_
         "$defs": {"Tag": inner},
     }
     run = start(server, tmp_path, [{"text": "tag this"}], schema=schema)
-    assert run.wait(timeout_s=30).succeeded == 1
+    assert run.wait(timeout_s=PATIENT_S).succeeded == 1
     answer = json.loads(next(iter(run.results()))["answer"])
     assert list(answer) == ["first"] and list(answer["first"]) == ["label"]
 
@@ -193,12 +194,12 @@ def test_a_crash_at_any_call_loses_nothing_and_asks_nothing_twice(
         run = start(server, tmp_path, [{"text": text} for text in texts], settings=replace(EAGER, workers=0))
         crashed = Run(Workspace(tmp_path), run.id, send=dying(sender, at, after=after))
         try:
-            crashed.wait(timeout_s=30)
+            crashed.wait(timeout_s=PATIENT_S)
         except Crash:
             told += 1
         crashed.workspace.close()
         again = nono.open_run(run.id, home=tmp_path)
-        assert again.wait(timeout_s=30).succeeded == 2, at
+        assert again.wait(timeout_s=PATIENT_S).succeeded == 2, at
         assert [model_of(server).prompts[text] for text in texts] == [1, 1], at
     assert told == (9 if after else 3)
 
@@ -339,11 +340,14 @@ def test_a_process_that_is_killed_in_the_middle_is_taken_up_by_the_next(server: 
         [sys.executable, "-m", "nono.cli", *words, "--base-url", server.url, "--quiet"], cwd=tmp_path, env=environment
     )
     try:
-        assert model.held.acquire(timeout=30)
+        assert model.held.acquire(timeout=PATIENT_S)
     finally:
         process.kill()
         process.wait()
     model.let_go.set()
     run = nono.open_run(home=tmp_path / "home")
-    assert run.wait(timeout_s=60, settings=replace(run.spec.settings, reconcile_s=0.05, fence_s=0.1)).succeeded == 20
+    assert (
+        run.wait(timeout_s=PATIENT_S, settings=replace(run.spec.settings, reconcile_s=0.05, fence_s=0.1)).succeeded
+        == 20
+    )
     assert [model.prompts[prompt] for prompt in prompts] == [1] * 20

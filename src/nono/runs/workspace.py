@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from functools import cached_property
 from pathlib import Path
 
@@ -77,4 +76,6 @@ def check_name(name: str | None) -> None:
 
 def new_run_id() -> str:
     """An opaque id: it goes to the provider inside tags and file names, and says nothing about the data."""
+    import secrets  # brings along what nobody else needs who only looks
+
     return "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))

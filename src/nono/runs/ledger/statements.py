@@ -6,7 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 from nono.runs.ledger import states
 
@@ -19,7 +19,7 @@ _ABOUT_ATTEMPTS = re.compile(r"^CREATE \w+ \w*attempt", re.MULTILINE)
 @cache
 def statements() -> dict[str, str]:
     attempts = "".join(part for part in _split(schema()) if _ABOUT_ATTEMPTS.search(part))
-    text = (resources.files(__package__) / "queries.sql").read_text("utf-8")
+    text = Path(__file__).with_name("queries.sql").read_text("utf-8")
     text = text.format(**_printed(), attempts_of_the_schema=attempts)
     found = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
     return {name: body.strip() for name, body in zip(found[::2], found[1::2], strict=True)}
@@ -44,7 +44,7 @@ def _printed() -> dict[str, str]:
 
 def schema() -> str:
     """The whole schema as SQL, with the constraints that the tables of moves print."""
-    return (resources.files(__package__) / "schema.sql").read_text("utf-8").format(**_printed())
+    return Path(__file__).with_name("schema.sql").read_text("utf-8").format(**_printed())
 
 
 def way_up(version: int) -> Iterator[str]:
