@@ -34,7 +34,8 @@ class Workers:
     """So many processes at most, each started when it is needed first; calls may come from several threads."""
 
     def __init__(self, size: int) -> None:
-        self._size = size if sys.executable else 0
+        # A program that was frozen into one file has no Python to start.
+        self._size = size if sys.executable and not getattr(sys, "frozen", False) else 0
         # The last one to be free is the first to be called: no process is started while one that runs is idle.
         self._free: LifoQueue[_Worker | None] = LifoQueue()
         for _ in range(self._size):
