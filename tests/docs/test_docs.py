@@ -19,7 +19,6 @@ from nono.facts import read_facts
 from nono.providers.openai.compatible import services
 from nono.runs.ledger.states import ATTEMPT_MOVES, diagram
 from nono.server.faults import catalogue
-from patience import PATIENT_S
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -131,7 +130,7 @@ def test_every_python_block_runs(server: Any, tmp_path: Path, file: str) -> None
             env=environment(server, tmp_path),
             capture_output=True,
             text=True,
-            timeout=PATIENT_S,
+            timeout=240,
         )
         assert done.returncode == 0, f"{code}\n{done.stderr[-2000:]}"
         assert done.stdout.strip(), code
@@ -176,7 +175,7 @@ def test_the_demo_shows_its_answers_and_writes_them(tmp_path: Path) -> None:
         env={"PYTHONPATH": str(ROOT / "examples"), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=PATIENT_S,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "agreement with the human ratings" in done.stdout
@@ -189,7 +188,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
         [sys.executable, "-m", "nono.cli", name, "--help"],
         capture_output=True,
         text=True,
-        timeout=PATIENT_S,
+        timeout=240,
         check=True,
     )
     assert "Example" in done.stdout

@@ -21,7 +21,7 @@ from patience import PATIENT_S
 pytestmark = pytest.mark.model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-MODEL, ROWS = "smollm2-135m-instruct", 24
+MODEL, ROWS = "smollm2-135m-instruct", 12
 NONO = (sys.executable, "-m", "nono.cli")
 
 

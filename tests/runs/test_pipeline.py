@@ -107,8 +107,7 @@ def resident_mb():
 
 keep_freed_memory()
 before = resident_mb()
-blocks = [b"x" * (1 << 20) for _ in range(64)]
-last = bytes(1 << 12)
+blocks = [b"x" * (1 << 20) for _ in range(48)]  # below twice the sign: more is given back at once
 del blocks
 kept = resident_mb() - before
 give_back_freed_memory()

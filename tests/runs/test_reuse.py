@@ -354,7 +354,7 @@ def test_a_run_without_any_answer_is_no_reason_for_a_warning(beside: Beside) -> 
 
 _PLAN_AND_DIE = """
 import os, signal, sys
-sys.path.insert(0, {tools!r})
+sys.path[:0] = {tools!r}
 import nono
 from engine_tools import EAGER, texts
 nono.run(texts(3), prompt="{{{{ text }}}}", model="openai/gpt-4o-mini", home={home!r}, api_key="local",
@@ -366,7 +366,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_process_that_dies_after_planning_leaves_a_run_with_its_answers(beside: Beside, model: FailsFirst) -> None:
     first = done(beside.run(texts(2)))
     code = _PLAN_AND_DIE.format(
-        tools=str(Path(__file__).parent), home=str(beside.home), url=beside.server.openai_base_url
+        tools=[str(Path(__file__).parent), str(Path(__file__).parents[1])],
+        home=str(beside.home),
+        url=beside.server.openai_base_url,
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
     purge(first.workspace, first.id)

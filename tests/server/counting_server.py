@@ -1,6 +1,6 @@
 """A server in a process of its own, whose model writes down every request before it answers; made to be killed.
 
-python counting_server.py DATA EXECUTIONS [SLOTS]
+PYTHONPATH=tests/server:tests python counting_server.py DATA EXECUTIONS [SLOTS]
 """
 
 from __future__ import annotations

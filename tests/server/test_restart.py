@@ -38,7 +38,7 @@ class Counted:
     @contextmanager
     def running(self) -> Iterator[tuple[OpenAI, subprocess.Popen[str]]]:
         command = [sys.executable, SCRIPT, self._data, self._executions, str(self._slots)]
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SCRIPT.parent)}
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{SCRIPT.parent}{os.pathsep}{SCRIPT.parents[1]}"}
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
             assert process.stdout is not None
             url = process.stdout.readline().strip()

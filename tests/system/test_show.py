@@ -28,7 +28,7 @@ KILLS = 10
 SERVER_KILLS = 3 if FULL else 1
 PARTS = 24
 HERE = Path(__file__).parent
-WAIT_S = 1800.0 if FULL else 240.0
+WAIT_S = 1800.0 if FULL else 600.0
 RULES = """[
     {"fault": "row-error", "status": 429, "share": 0.05, "times": 1},
     {"fault": "row-error", "status": 500, "share": 0.03, "times": 1, "seed": 1},

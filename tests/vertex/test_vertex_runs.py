@@ -346,8 +346,6 @@ def test_a_process_that_is_killed_in_the_middle_is_taken_up_by_the_next(server: 
         process.wait()
     model.let_go.set()
     run = nono.open_run(home=tmp_path / "home")
-    assert (
-        run.wait(timeout_s=PATIENT_S, settings=replace(run.spec.settings, reconcile_s=0.05, fence_s=0.1)).succeeded
-        == 20
-    )
+    hurried = replace(run.spec.settings, reconcile_s=0.05, fence_s=0.1)
+    assert run.wait(timeout_s=PATIENT_S, settings=hurried).succeeded == 20
     assert [model.prompts[prompt] for prompt in prompts] == [1] * 20
