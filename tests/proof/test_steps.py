@@ -45,6 +45,11 @@ class Life:
     run: Run
     times: list[tuple[str, float]] = field(default_factory=list)
 
+    def reopen(self) -> None:
+        """The run as it is opened after a change of the world."""
+        self.run.workspace.close()
+        self.run = opened(self.home, self.run_id, self.world)
+
     def at(self, what: str) -> list[float]:
         return [round(at, 1) for call, at in self.times if call == what]
 
@@ -103,8 +108,7 @@ def _watch(life: Life, answer: Answer | None = None) -> None:
         return said if said is not None else send(call)
 
     life.world.send = noting  # type: ignore[method-assign]
-    life.run.workspace.close()
-    life.run = opened(life.home, life.run_id, life.world)
+    life.reopen()
 
 
 def die_at(place: str) -> Callable[[int, str], bool]:
@@ -123,8 +127,7 @@ def die_at(place: str) -> Callable[[int, str], bool]:
 def again(life: Life) -> Life:
     """The next process."""
     life.world.revive()
-    life.run.workspace.close()
-    life.run = opened(life.home, life.run_id, life.world)
+    life.reopen()
     return life
 
 
