@@ -169,8 +169,8 @@ class Engine:
         # A clock that was set back must not put the next poll off.
         if 0 <= now - self._polled_at < self._poll_after_s * 1000:
             return
-        at_work = bench.ledger.attempts_at_work(bench.run.id)
-        if not at_work:
+        at_work = bench.ledger.at_work(bench.run.id)
+        if not at_work.batches:
             return
         try:
             harvest.poll(bench)
@@ -187,10 +187,10 @@ class Engine:
             with bench.commit() as commit:
                 commit.event(Happened.TROUBLE, step="poll", error=error.message, wait_s=wait_s)
             return
-        if len(bench.ledger.attempts_at_work(bench.run.id)) < len(at_work):
+        if bench.ledger.at_work(bench.run.id).batches < at_work.batches:
             self._closed_s = 0.0  # room has come
-        youngest = max(attempt.created_at or 0 for attempt in at_work)
-        self._polled_at, self._poll_after_s = bench.now(), poll_interval_s(bench, (now - youngest) / 1000)
+        age_s = (now - (at_work.youngest_created_at or 0)) / 1000
+        self._polled_at, self._poll_after_s = bench.now(), poll_interval_s(bench, age_s)
 
     def _call_stragglers_in(self) -> None:
         running = self._stop is None and self.bench.run.state is RunState.RUNNING
@@ -300,7 +300,7 @@ class Engine:
         opens_at = self._closed_at + int(self._closed_s * 1000)
         if opens_at > now:
             instants.append(opens_at)
-        if bench.ledger.attempts_at_work(bench.run.id):
+        if bench.ledger.at_work(bench.run.id).batches:
             instants.append(self._polled_at + int(self._poll_after_s * 1000))
         return max(0.0, (min(instants) - now) / 1000)
 

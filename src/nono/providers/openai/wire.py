@@ -244,6 +244,8 @@ def remote_file(file: File) -> RemoteFile:
 
 def unix_seconds(value: Any) -> int | None:
     """Whole Unix seconds from a number, its text, or an ISO 8601 time (UTC where it names no zone)."""
+    if value is None:
+        return None  # most times of a batch
     if isinstance(value, str):
         try:
             value = float(value)

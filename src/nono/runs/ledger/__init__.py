@@ -13,11 +13,13 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from nono.runs.ledger.rows import (
     AttemptRow,
+    AtWork,
     CodeCount,
     EventRow,
     Pace,
@@ -84,7 +86,10 @@ class Ledger:
     def _rows(self, kind: type[R], query: str, **values: Any) -> list[R]:
         with self._lock, translated(self.path):
             found = self._db.execute(statements()[query], values).fetchall()
-        return [_row(kind, row) for row in found]
+        if not found:
+            return []
+        places, state = _places(kind.__slots__, tuple(found[0].keys()))  # type: ignore[attr-defined]
+        return [_row(kind, [row[place] for place in places], state) for row in found]
 
     def _value(self, query: str, **values: Any) -> Any:
         with self._lock, translated(self.path):
@@ -132,6 +137,10 @@ class Ledger:
 
     def attempts_at_work(self, run_id: str) -> list[AttemptRow]:
         return self._rows(AttemptRow, "attempts_at_work", run_id=run_id)
+
+    def at_work(self, run_id: str) -> AtWork:
+        """How many batches the provider works on, without reading them all: the engine asks at every turn."""
+        return self._rows(AtWork, "at_work", run_id=run_id)[0]
 
     def attempts_in(self, run_id: str, state: AttemptState) -> list[AttemptRow]:
         return self._rows(AttemptRow, "attempts_in_state", run_id=run_id, state=state)
@@ -230,13 +239,16 @@ class Ledger:
             callback()
 
 
-def _row(kind: type[R], row: sqlite3.Row) -> R:
-    values: dict[str, Any] = {name: row[name] for name in kind.__slots__}  # type: ignore[attr-defined]
-    if kind is RunRow:
-        values["state"] = RunState(values["state"])
-    elif "state" in values:
-        values["state"] = AttemptState(values["state"])
-    return kind(**values)
+@lru_cache
+def _places(fields: tuple[str, ...], columns: tuple[str, ...]) -> tuple[list[int], int | None]:
+    """Where a row has the value of each field, and which field is a state: asked once a query, not once a row."""
+    return [columns.index(name) for name in fields], fields.index("state") if "state" in fields else None
+
+
+def _row(kind: type[R], values: list[Any], state: int | None) -> R:
+    if state is not None:
+        values[state] = (RunState if kind is RunRow else AttemptState)(values[state])
+    return kind(*values)
 
 
 def _like(text: str) -> str:
@@ -245,6 +257,7 @@ def _like(text: str) -> str:
 
 
 __all__ = [
+    "AtWork",
     "AttemptRow",
     "AttemptState",
     "CodeCount",

@@ -121,6 +121,11 @@ SELECT * FROM attempts WHERE run_id = :run_id ORDER BY id;
 -- Batches that the provider works on, as far as we know.
 SELECT * FROM attempts WHERE run_id = :run_id AND state = 'created' ORDER BY id;
 
+-- name: at_work
+-- How many of them, and when the youngest was made.
+SELECT COUNT(*) AS batches, MAX(created_at) AS youngest_created_at FROM attempts
+WHERE run_id = :run_id AND state = 'created';
+
 -- name: due_attempts
 -- What may take its next step now; the most advanced first: harvesting comes before spending. What was entered in the
 -- future was entered before the clock was set back: it does not wait for that day to come again.

@@ -83,6 +83,14 @@ class AttemptRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AtWork:
+    """The batches that the provider works on, as far as we know."""
+
+    batches: int
+    youngest_created_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class EventRow:
     id: int
     at: int
