@@ -743,6 +743,7 @@ def test_a_file_that_is_gone_before_its_batch_begins_is_sent_anew_and_costs_no_a
         file.deleted = True
     assert life.run.wait().succeeded == 2
     assert life.states() == ["abandoned", "cleaned"]
+    assert life.attempts()[0].batch_id is None
     assert [row["attempts"] for row in life.rows()] == [1, 1]
 
 

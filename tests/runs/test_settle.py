@@ -22,6 +22,7 @@ from nono.runs import kept, table
 from nono.runs.cost import Price
 from nono.runs.plan import Plan, plan
 from nono.runs.results import Results
+from nono.runs.reused import Lent, record, reused_path
 from nono.runs.settle import Answers, PartSummary, settle
 
 OPENAI = provider_named("openai")
@@ -334,6 +335,16 @@ def test_borrowed_parsed_values_survive_the_way_through_the_file() -> None:
         for part in b.plan.parts:
             b.settle(b.answers([ok("r-0", GOOD), ok("r-1", GOOD)], requests=b.requests(["r-0", "r-1"])), part=part.no)
         assert b.column("tags") == [["x", "y"]] * 4
+
+
+def test_an_earlier_answer_that_was_damaged_is_told_and_harms_no_other_row() -> None:
+    with bench() as b:
+        damaged = record(1, Lent(b'{"custom_id"', "batch_0", b"digest"))
+        reused_path(b.folder / "rows", 0).write_bytes(damaged)
+        summary = b.settle(b.answers([ok("r-0", "A"), ok("r-2", "C")]))
+        assert b.column("answer") == ["A", None, "C"]
+        assert b.column("error_code") == [None, "not_sent", None]
+        assert (summary.oddities.corrupt, summary.retryable) == (1, ())
 
 
 def test_the_gemini_protocol_gives_the_same_table() -> None:
