@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -116,12 +117,14 @@ class Gated(SimulatedModel):
     """Answers so many requests, then waits until the gate is opened."""
 
     def __init__(self, free: int = 0) -> None:
-        self._left = threading.Semaphore(free)
+        self._free = free
         self._changed = threading.Condition()
         self.asked = 0
 
     def open(self) -> None:
-        self._left.release(1_000_000)
+        with self._changed:
+            self._free = sys.maxsize
+            self._changed.notify_all()
 
     def wait_for(self, asked: int) -> None:
         with self._changed:
@@ -131,7 +134,8 @@ class Gated(SimulatedModel):
         with self._changed:
             self.asked += 1
             self._changed.notify_all()
-        self._left.acquire()
+            self._changed.wait_for(lambda: self._free > 0)
+            self._free -= 1
         return super().answer(endpoint, body)
 
 
