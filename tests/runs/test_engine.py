@@ -33,6 +33,7 @@ from nono.runs.events import Event, Happened
 from nono.runs.ledger import AttemptState, RunState
 from nono.runs.owner import Ownership, RunOwned
 from nono.runs.rounds import plan_next_round
+from nono.runs.run import Run
 from nono.server.app import LocalServer
 from patience import PATIENT_S
 
@@ -497,6 +498,25 @@ def test_a_batch_made_elsewhere_is_adopted_and_settled(beside: Beside, tmp_path:
         api_key="local",
         base_url=beside.server.openai_base_url,
     )
+    assert adopted.wait(timeout_s=PATIENT_S).succeeded == 3
+    assert answers(adopted) == ["row 0", "row 1", "row 2"]
+    assert len(batches(beside.server)) == 1
+
+
+def test_a_run_that_died_before_it_took_its_batch_over_does_so_when_it_goes_on(
+    beside: Beside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id, path = by_hand(beside, tmp_path)
+    monkeypatch.setattr(Run, "take_over", lambda _: None)  # as far as a process comes that dies then
+    adopted = nono.adopt(
+        batch_id,
+        model="openai/gpt-4o-mini",
+        input_path=path,
+        home=tmp_path / "other",
+        api_key="local",
+        base_url=beside.server.openai_base_url,
+    )
+    assert states(adopted) == ["planned"]
     assert adopted.wait(timeout_s=PATIENT_S).succeeded == 3
     assert answers(adopted) == ["row 0", "row 1", "row 2"]
     assert len(batches(beside.server)) == 1
