@@ -476,6 +476,16 @@ def test_what_has_no_room_beside_a_batch_is_not_waited_for_until_all_is_sent(beg
     assert life.states() == ["created", "planned"]
 
 
+def test_many_batches_that_have_no_room_are_made_once_more_when_there_is_room_and_not_after_every_batch(
+    begin: Begin,
+) -> None:
+    texts = tuple(f"ok {number}" for number in range(20))
+    life = begin(texts, Weather(enqueued_requests=1), plan={"rows_per_part": 1})
+    life.run.wait()
+    assert life.outcomes() == ["succeeded"] * 20
+    assert len(life.at(CREATE)) <= 2 * 20
+
+
 def test_one_request_that_is_larger_than_all_room_is_refused_with_the_providers_words(begin: Begin) -> None:
     full = "Enqueued token limit reached for gpt-4o-mini in organization org-1. Limit: 1 enqueued tokens."
     life = begin(("ok 1",), answer=failing_batches("token_limit_exceeded", full))

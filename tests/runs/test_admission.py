@@ -48,7 +48,7 @@ def test_no_more_than_max_batches_are_at_work_at_a_time(beside: Beside) -> None:
     run = beside.run(texts(6), through=never_ending, rows_per_part=1, max_batches=2)
     run.wait(until_submitted=True)
     assert len(batches(beside.server)) == 2
-    assert reasons(run) == ["2 batches at work"]
+    assert reasons(run) == ["2 batches at a time"]
 
 
 @pytest.mark.parametrize(

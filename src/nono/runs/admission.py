@@ -61,8 +61,9 @@ def decide(bench: Bench, attempt: AttemptRow, shard: ShardRow) -> Wait | Stop | 
     crowd = bench.crowds.get(attempt.id, 0)
     if 0 < crowd <= batches:
         return Wait(f"no room beside {crowd} batches", 60.0)
-    if batches >= most_batches(settings.max_batches, bench.provider.facts):
-        return Wait(f"{batches} batches at work", 60.0)
+    most = most_batches(settings.max_batches, bench.provider.facts)
+    if batches >= most:
+        return Wait(f"{most:,} batches at a time", 60.0)
     per_hour = bench.provider.facts.get("limits.creates_per_hour")
     if per_hour is not None and ledger.creates_since(run.account, bench.now() - HOUR_MS) >= per_hour.value:
         return Wait(f"{per_hour.value:,} batches created within the hour", 60.0)

@@ -128,6 +128,8 @@ class Bench:
     seen: dict[str, RemoteBatch] = field(default_factory=dict)
     # How many batches of ours were at work when the provider had no room for an attempt: it waits until they are fewer.
     crowds: dict[int, int] = field(default_factory=dict)
+    # Batches that the last poll found refused for want of room: until each is dealt with, it only seems to be at work.
+    refused: set[str] = field(default_factory=set)
     cancel_asked: set[str] = field(default_factory=set)
     # Whether the provider has answered anything yet.
     reached: bool = False

@@ -41,8 +41,10 @@ def poll(bench: Bench) -> None:
         return
     cursor: str | None = None
     unseen = dict(waiting)
+    bench.refused.clear()
     while unseen:
         page, cursor = bench.perform(bench.provider.list_page(cursor))
+        bench.refused.update(batch.id for batch in page if batch.backpressure and batch.id in unseen)
         for batch in page:
             attempt = unseen.pop(batch.id, None)
             if attempt is not None:
@@ -136,7 +138,8 @@ def _make_room(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None:
             commit.move(attempt, AttemptState.REFUSED, batch_id=None, error_code=code, error_message=message)
             commit.event(Happened.REFUSED, attempt, code=code, error=message)
         return
-    bench.crowds[attempt.id] = others
+    bench.refused.discard(batch.id)
+    bench.crowds[attempt.id] = others and max(1, others - len(bench.refused))
     refusals = attempt.refusals + 1
     wait_s = backoff_s(refusals + 4)
     with bench.commit() as commit:
