@@ -3,6 +3,7 @@ figures that are told together at the end."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
     from nono.server.app import LocalServer
     from openai import OpenAI
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: a third of the time, tests wait for a disk or a server."""
+    return (os.cpu_count() or 1) + 1
+
 
 # Whatever a developer's shell says about providers must not decide what a test sees.
 PROVIDER_VARIABLES = (
