@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,7 @@ from nono.exchange import Call, Reply, Send
 from nono.runs.events import Event, Happened
 from nono.runs.ledger import AttemptState, RunState
 from nono.runs.owner import Ownership, RunOwned
+from nono.runs.problems import PlanRefused
 from nono.runs.rounds import plan_next_round
 from nono.runs.run import Run
 from nono.server.app import LocalServer
@@ -170,6 +173,21 @@ def test_the_same_line_again_finds_the_finished_run_and_sends_nothing(beside: Be
     assert again.id == first.id
     assert again.wait(timeout_s=PATIENT_S).succeeded == 3
     assert len(batches(beside.server)) == 1
+
+
+def test_other_pictures_in_the_files_that_the_data_name_are_other_work(beside: Beside, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(base64.b64decode("iVBORw0KGgo="))
+    data = tmp_path / "in.jsonl"
+    data.write_text('{"id": 1, "picture": "a.png"}\n{"id": 2, "picture": "https://example.com/b.png"}\n')
+    ask = partial(beside.run, data, prompt="What is it?", images="picture")
+    first = ask()
+    (tmp_path / "a.png").touch()
+    assert ask().id == first.id
+    (tmp_path / "a.png").write_bytes(b"another")
+    assert ask().id != first.id
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(PlanRefused, match=r"there is no picture 'a\.png'"):
+        ask()
 
 
 def test_a_template_file_that_says_something_else_is_other_work(beside: Beside, tmp_path: Path) -> None:

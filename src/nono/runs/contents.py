@@ -5,8 +5,6 @@ Without a template the column is found by its name; the table says which names a
 
 from __future__ import annotations
 
-import base64
-import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 from nono.errors import InputError
 from nono.jsonl import BadLine
 from nono.jsonl import decode as decode_json
+from nono.runs.pictures import image_url, pictures_of
 from nono.runs.render import Prompt, Slot, UnrenderedRow, as_text
 
 # What a run without a template asks about, by kind of task: the first of these columns that the data have.
@@ -26,9 +25,6 @@ DEFAULT_COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 # Columns that hold messages or bodies rather than texts.
 STRUCTURED = frozenset({"messages", "body"})
-# https://platform.openai.com/docs/guides/images: pictures travel inside the message, as URLs
-_REMOTE = ("http://", "https://", "data:", "gs://")
-_MAGIC = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +69,9 @@ class Recipe:
 
     def _with_images(self, content: Any, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         pictures = [
-            {"type": "image_url", "image_url": {"url": _image_url(picture, self.folder)}}
+            {"type": "image_url", "image_url": {"url": image_url(picture, self.folder)}}
             for column in self.images
-            for picture in _pictures(row, column)
+            for picture in pictures_of(row, column)
         ]
         if not isinstance(content, str):
             *before, last = content
@@ -132,32 +128,3 @@ def _messages(value: Any) -> list[dict[str, Any]]:
         raise UnrenderedRow("'messages' is not a list of messages with a role and a content each")
     # Tables of one schema give every message every key, empty where it has none.
     return [{key: said for key, said in one.items() if said is not None or key == "content"} for one in value]
-
-
-def _pictures(row: Mapping[str, Any], column: str) -> list[Any]:
-    if column not in row:
-        raise UnrenderedRow(f"there is no {column!r}")
-    value = row[column]
-    if value is None or value == "":
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def _image_url(picture: Any, folder: Path) -> str:
-    """A picture as a URL: URLs as they are; files and bytes as data URLs."""
-    if isinstance(picture, dict):  # Hugging Face data sets: {"bytes": …, "path": …}
-        picture = picture.get("bytes") or picture.get("url") or picture.get("path")
-    if isinstance(picture, str) and picture.startswith(_REMOTE):
-        return picture
-    if isinstance(picture, bytes):
-        content, kind = picture, None
-    elif isinstance(picture, str) and picture:
-        # As the shell would find it, then beside the data set.
-        path = next((path for path in (Path(picture), folder / picture) if path.is_file()), None)
-        if path is None:
-            raise UnrenderedRow(f"there is no picture {picture!r}")
-        content, kind = path.read_bytes(), mimetypes.guess_type(path.name)[0]
-    else:
-        raise UnrenderedRow(f"a {type(picture).__name__} is not a picture: URL, path or bytes")
-    kind = kind or next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), "image/png")
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -15,6 +15,7 @@ from nono.runs import cost
 from nono.runs.bench import FinishSync, Settings, tag
 from nono.runs.clock import SystemClock
 from nono.runs.ledger import RunRow
+from nono.runs.pictures import fingerprint_with_pictures
 from nono.runs.plan import ROWS_PER_PART, Plan
 from nono.runs.preview import cut_up, earlier_of
 from nono.runs.run import Run
@@ -81,7 +82,7 @@ def run(
     spec = replace(found_at(spec, account), settings=paced_for(spec.settings, account.base_url))
     workspace = Workspace(home)
     data = open_source(source, format=format)
-    fingerprint = spec.fingerprint(data.fingerprint())
+    fingerprint = spec.fingerprint(fingerprint_with_pictures(data, spec.images))
     known = None if new else workspace.ledger.latest_run_with(fingerprint)
     if known is not None:
         return Run(workspace, known.id, api_key=api_key, settings=spec.settings)
