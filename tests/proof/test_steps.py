@@ -464,6 +464,19 @@ def test_a_shard_that_is_larger_than_the_limit_is_halved_before_it_is_sent(
     assert life.outcomes() == ["succeeded", "succeeded"]
 
 
+@pytest.mark.parametrize(("short_by", "uploaded"), [(0, 1), (1, 2)])
+def test_a_shard_that_is_larger_than_the_limit_that_an_account_taught_is_halved_before_it_is_sent(
+    begin: Begin, short_by: int, uploaded: int
+) -> None:
+    life = begin()
+    (shard,) = life.run.ledger.shards(life.run_id)
+    with life.run.ledger.transaction() as work:
+        work.learn_limit(life.run.row.account, "gpt-4o-mini", shard.tokens - short_by, 0)
+    life.run.wait()
+    assert len(life.noted("uploaded")) == uploaded
+    assert life.outcomes() == ["succeeded", "succeeded"]
+
+
 def test_a_create_that_has_to_wait_for_its_turn_is_not_sent_yet(begin: Begin) -> None:
     life = begin(answer=first(("POST", "/batches"), refusal(429, "Too many requests"), times=2))
     life.run.wait(until_submitted=True)
@@ -509,7 +522,8 @@ def test_room_that_is_named_is_learned_for_the_model(begin: Begin) -> None:
     sooner, middle, later = life.at(CREATE)
     assert later - middle > 10 and middle - sooner > 5  # the wait grows
     assert len(life.noted("uploaded")) == 1
-    assert len({event["tag"] for event in life.told("create_sent")}) == 3  # an old batch is never taken for a new one
+    # An old batch is never taken for a new one, and each is the run's own.
+    assert {event["tag"] for event in life.told("create_sent")} == {f"nono-{life.run_id}-0-1-{no}" for no in range(3)}
     assert life.outcomes() == ["succeeded"]
 
 

@@ -20,6 +20,7 @@ from nono.model import Outcome, RequestError, Usage
 from nono.providers import Task, provider_named
 from nono.runs import kept, table
 from nono.runs.cost import Price
+from nono.runs.joining import Oddities
 from nono.runs.plan import Plan, plan
 from nono.runs.results import Results
 from nono.runs.reused import Lent, record, reused_path
@@ -135,6 +136,28 @@ def test_every_row_has_its_answer_in_input_order_whatever_the_order_of_the_lines
         assert summary.usage == Usage(30, 15)
         assert summary.cost_usd == pytest.approx(0.00006)
         assert not summary.oddities
+
+
+@pytest.mark.parametrize("kind", ["duplicates", "unknown", "corrupt"])
+def test_one_odd_line_of_any_kind_is_odd(kind: str) -> None:
+    assert Oddities(**{kind: 1})
+    assert not Oddities()
+
+
+@pytest.mark.parametrize("one_fails", [False, True])
+def test_all_kinds_of_tokens_are_counted_over_all_rows(one_fails: bool) -> None:
+    usage = {
+        "prompt_tokens": 10,
+        "completion_tokens": 5,
+        "prompt_tokens_details": {"cached_tokens": 3},
+        "completion_tokens_details": {"reasoning_tokens": 2},
+    }
+    with bench() as b:
+        # With a failure among them the rows are settled one by one, without it column by column.
+        last = failed("r-2") if one_fails else ok("r-2", usage=usage)
+        summary = b.settle(b.answers([ok("r-0", usage=usage), ok("r-1", usage=usage), last]))
+        rows = 2 if one_fails else 3
+        assert summary.usage == Usage(10 * rows, 5 * rows, cached_tokens=3 * rows, reasoning_tokens=2 * rows)
 
 
 def test_each_of_the_five_outcomes_is_told_with_its_reason() -> None:
