@@ -15,9 +15,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nono.errors import InputError
-from nono.runs.exports import cell
+from nono.runs.exports import cell, csv_lines, csv_lines_of_arrays
 from nono.runs.results import Results, check_target
 from nono.runs.table import JSON_MARK
 from patience import PATIENT_S
@@ -95,6 +97,41 @@ def test_csv_is_safe_and_complete(results: Results, tmp_path: Path) -> None:
 )
 def test_a_text_that_looks_like_a_formula_is_guarded_and_a_number_is_not(value: Any, text: str) -> None:
     assert cell(value) == text
+
+
+def columns_of(values: st.SearchStrategy[Any], kind: pa.DataType) -> st.SearchStrategy[pa.Array]:
+    return st.lists(st.none() | values, min_size=4, max_size=4).map(lambda found: pa.array(found, kind))
+
+
+TEXTS = st.text(st.sampled_from("a1-=+@\t\r\n\"',;é\u2028𝄞 ")) | st.text(st.characters(exclude_categories=["Cs"]))
+COLUMNS = st.lists(
+    st.one_of(
+        columns_of(TEXTS, pa.string()),
+        columns_of(TEXTS, pa.large_string()),
+        columns_of(TEXTS, pa.string()).map(lambda column: column.dictionary_encode()),
+        columns_of(st.integers(-(2**63), 2**63 - 1), pa.int64()),
+        columns_of(st.floats(), pa.float64()),
+        columns_of(st.booleans(), pa.bool_()),
+        columns_of(st.dates(), pa.date32()),
+        columns_of(st.binary(), pa.binary()),
+        columns_of(st.lists(TEXTS), pa.list_(pa.string())),
+    ),
+    min_size=2,
+    max_size=5,
+)
+
+
+@given(columns=COLUMNS, delimiter=st.sampled_from(",\t"))
+def test_csv_of_columns_is_that_of_rows_and_can_be_read_again(columns: list[pa.Array], delimiter: str) -> None:
+    rows = list(zip(*(column.to_pylist() for column in columns), strict=True))
+    lines = csv_lines(rows, delimiter)
+    assert bytes(csv_lines_of_arrays(columns, delimiter)) == lines
+    read = csv.reader(io.StringIO(lines.decode(), newline=""), delimiter=delimiter)
+    assert list(read) == [[cell(value) for value in row] for row in rows]
+
+
+def test_no_rows_are_no_lines() -> None:
+    assert bytes(csv_lines_of_arrays([pa.array([], pa.string())] * 2)) == csv_lines([]) == b""
 
 
 @pytest.mark.parametrize("name", ["out.parquet", "out.arrow"])

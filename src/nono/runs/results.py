@@ -10,6 +10,7 @@ import gzip
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -19,7 +20,7 @@ from nono.datasets.arrow import pyarrow
 from nono.errors import InputError
 from nono.files import whole_file
 from nono.jsonl import decode, split_lines
-from nono.runs.exports import write_csv, write_jsonl
+from nono.runs.exports import cell, csv_lines, csv_lines_of_arrays, write_jsonl
 from nono.runs.table import JSON_MARK, json_text, json_value
 
 # Rows in memory at a time, where parts are read.
@@ -126,12 +127,19 @@ def _write_jsonl(results: Results, file: BinaryIO) -> int:
     return write_jsonl((row for part in results.parts for row in _raw_rows(part)), file)
 
 
-def _write_csv(results: Results, file: BinaryIO) -> int:
-    return write_csv(results.columns, iter(results), file, delimiter=",")
+def _write_csv(results: Results, file: BinaryIO, delimiter: str = ",") -> int:
+    columns = results.columns
+    file.write(csv_lines([columns], delimiter))
+    count = 0
+    for part in results.parts:
+        for lines, rows in _csv_blocks(part, columns, delimiter):
+            file.write(lines)
+            count += rows
+    return count
 
 
 def _write_tsv(results: Results, file: BinaryIO) -> int:
-    return write_csv(results.columns, iter(results), file, delimiter="\t")
+    return _write_csv(results, file, "\t")
 
 
 def _write_parquet(results: Results, file: BinaryIO) -> int:
@@ -211,6 +219,28 @@ def _parquet_rows(path: Path, read_json: Callable[[str | None], Any]) -> Iterato
                 for name in marked:
                     row[name] = read_json(row[name])
                 yield row
+
+
+def _csv_blocks(path: Path, columns: Sequence[str], delimiter: str) -> Iterator[tuple[bytes | memoryview, int]]:
+    """The rows of a part as lines of CSV, some at a time, with their number."""
+    if path.suffix != ".parquet":
+        rows = _jsonl_rows(path)
+        while some := [[row.get(name) for name in columns] for row in islice(rows, BATCH_ROWS)]:
+            yield csv_lines(some, delimiter), len(some)
+        return
+    arrow = pyarrow("reading results in Parquet")
+    with _parquet(path) as file:
+        fields = {field.name: field for field in file.schema_arrow}
+        for batch in file.iter_batches(BATCH_ROWS):
+            arrays = [
+                batch.column(name) if name in fields else arrow.nulls(batch.num_rows, arrow.string())
+                for name in columns
+            ]
+            for at, name in enumerate(columns):
+                if name in fields and _is_json(fields[name]):
+                    texts = [None if text is None else cell(json_value(text)) for text in arrays[at].to_pylist()]
+                    arrays[at] = arrow.array(texts, arrow.large_string())
+            yield csv_lines_of_arrays(arrays, delimiter), batch.num_rows
 
 
 def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
