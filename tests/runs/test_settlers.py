@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -107,6 +108,19 @@ def test_ended_workers_are_gone(workers: Workers) -> None:
     pid = workers.call(os.getpid)
     workers.end()
     assert not alive(pid)
+
+
+def test_a_worker_whose_answer_nobody_reads_any_more_ends_without_a_word() -> None:
+    serving = "from nono.runs.workers import serve; serve()"
+    with subprocess.Popen(
+        [sys.executable, "-c", serving], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as worker:
+        assert worker.stdin is not None and worker.stdout is not None and worker.stderr is not None
+        worker.stdout.close()
+        worker.stdin.write(pickle.dumps((len, ([],), {})))
+        worker.stdin.close()
+        assert worker.stderr.read() == b""
+        assert worker.wait(timeout=PATIENT_S) == 0
 
 
 SCRIPT = """

@@ -111,5 +111,8 @@ def serve() -> None:
             answer = pickle.dumps((None, function(*given, **named)))
         except Exception as error:
             answer = pickle.dumps((f"{type(error).__name__}: {error}", None))
-        answers.write(answer)
-        answers.flush()
+        try:
+            answers.write(answer)
+            answers.flush()
+        except BrokenPipeError:
+            return  # the process that asked was killed
