@@ -12,7 +12,16 @@ import pytest
 from gemini_double import Drop, GeminiDouble, Says, Script, refusal, reply
 
 from nono.connector.genai_batch_processing import AsyncGeminiBatchService, GeminiBatchService
-from nono.errors import AnswerLost, Forbidden, InputError, KeyRefused, ProviderUnavailable, UnreadableAnswer
+from nono.errors import (
+    AnswerLost,
+    Forbidden,
+    InputError,
+    InvalidRequest,
+    KeyRefused,
+    ProviderUnavailable,
+    UnreadableAnswer,
+)
+from nono.exchange import Reply
 from nono.providers.gemini import uploads
 from nono.providers.gemini.uploads import id_for, upload
 
@@ -134,6 +143,52 @@ def test_a_key_refused_in_the_middle_is_told_at_once(tmp_path: Path) -> None:
     script = Script(reply(200, b"", x_goog_upload_url="http://up/1"), reply(401, b"{}"))
     with pytest.raises(KeyRefused):
         script.run(upload(path))
+
+
+STARTED = reply(200, b"", x_goog_upload_url="http://up/1")
+FINAL = reply(200, {"file": {"name": "files/a", "state": "ACTIVE"}}, x_goog_upload_status="final")
+
+
+def has_come_to(size: int) -> Reply:
+    return reply(200, b"", x_goog_upload_status="active", x_goog_upload_size_received=str(size))
+
+
+@pytest.mark.parametrize("status", [400, 412, 416])
+def test_a_chunk_that_arrived_after_it_was_asked_for_is_not_sent_again(status: int, big: Path) -> None:
+    """Given up as lost, not there when asked about, and there when it is sent once more."""
+    script = Script(STARTED, AnswerLost("late"), has_come_to(0), reply(status), has_come_to(8 * MIB), FINAL)
+    assert script.run(upload(big)).name == "files/a"
+    assert [call.headers.get("x-goog-upload-offset") for call in script.calls[1:]] == [
+        "0",
+        None,
+        "0",
+        None,
+        str(8 * MIB),
+    ]
+
+
+def test_a_last_chunk_that_arrived_after_it_was_asked_for_is_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("x")
+    script = Script(STARTED, AnswerLost("late"), has_come_to(0), reply(400), FINAL)
+    assert script.run(upload(path)).name == "files/a"
+
+
+def test_a_chunk_refused_in_its_right_place_is_told_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("x")
+    script = Script(STARTED, reply(400, {"error": {"message": "not like this"}}), has_come_to(0))
+    with pytest.raises(InvalidRequest, match="not like this"):
+        script.run(upload(path))
+
+
+def test_a_service_that_names_another_place_every_time_is_given_up(big: Path) -> None:
+    back_and_forth = [reply(400), has_come_to(4), reply(400), has_come_to(0)] * 10
+    with pytest.raises(InvalidRequest):
+        Script(STARTED, *back_and_forth).run(upload(big))
+    taken = reply(200, b"", x_goog_upload_status="active")
+    with pytest.raises(InvalidRequest):
+        Script(STARTED, *[taken, reply(400), has_come_to(0)] * 10).run(upload(big))
 
 
 def test_all_sent_but_not_final_is_no_success(tmp_path: Path) -> None:

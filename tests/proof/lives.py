@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -134,12 +135,14 @@ def live(
     deed: Callable[[Run], object] = Run.wait,
     cancelled: bool = False,
     hours_after: float = 1.0,
+    seed: int = 0,
 ) -> History:
     """Live a run to its end, however many processes it takes, and audit it.
 
     `deed` is what each process does with the run. In the end some time passes: what is under way at the provider
-    arrives, and is audited too.
+    arrives, and is audited too. `seed` decides the part of chance in the engine's pauses, and so what meets what.
     """
+    random.seed(seed)
     home = folder()
     try:
         shutil.copytree(plan.home, home, dirs_exist_ok=True)
@@ -163,9 +166,9 @@ def live(
 
 
 def begin_after(world: World, plan: Plan) -> World:
-    """Set the world's clock to when the run was planned."""
+    """Set the world's clock to when the run was planned: to a whole second, because services count in such."""
     with contextlib.closing(Ledger(plan.home / "ledger.db")) as ledger:
         run = ledger.run(plan.run_id)
     assert run is not None
-    world.clock.true_ms = max(START_MS, run.created_at + 1000)
+    world.clock.true_ms = max(START_MS, (run.created_at // 1000 + 2) * 1000)
     return world

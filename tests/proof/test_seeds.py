@@ -69,7 +69,7 @@ def tell(seed: int, plan: Plan) -> History:
         return world.crashes < MOST_CRASHES and chance.random() < CRASHES
 
     world = plan.world(weather, fault_of=fault, crash_of=crash, most_calls=4000 + 200 * len(plan.texts))
-    return live(plan, world, downtime_s=chance.choice((0.1, 10.0, 100.0, 86_400.0)))
+    return live(plan, world, downtime_s=chance.choice((0.1, 10.0, 100.0, 86_400.0)), seed=seed)
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))
@@ -89,6 +89,15 @@ def test_no_seed_loses_a_row_or_pays_for_one_twice(
         crashes += history.world.crashes
         batches += sum(entry["what"] == "started" for entry in history.world.log)
     figure(f"seeded simulation: 0 wrong in {len(seeds)} histories, {batches} batches, {crashes} crashes")
+
+
+@pytest.mark.parametrize("seed", [1, 5, 8])
+def test_a_seed_tells_its_history_again(seed: int, plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(texts_of(shards_of(seed)), provider=provider_of(seed), settings=UNHURRIED)
+    first, again = (tell(seed, plan).world for _ in range(2))
+    assert first.crashes > 0
+    assert first.places == again.places
+    assert first.clock.true_ms == again.clock.true_ms
 
 
 def provider_of(seed: int) -> str:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from nono.errors import Conflict, Forbidden, InputError, NotFound, TransportError, UnreadableAnswer
 from nono.exchange import Call, FileSlice, Flow, Pause, Reply, Work
@@ -27,6 +28,8 @@ FACTS = read_facts("gemini")
 MIME_TYPE = "jsonl"
 # A connection that breaks without having brought a single byte, so often in a row, is given up.
 _POLICY = RetryPolicy(tries=5)
+# How a service may refuse a chunk that does not begin where it has got to.
+_MISPLACED = frozenset({400, 412, 416})
 _PROCESSING_PAUSES_S = (1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 10.0, 10.0, 30.0, 30.0)
 Progress = Callable[[int, int], object]
 
@@ -94,8 +97,10 @@ class _Session:
 
 def _feed(session: _Session, on_progress: Progress | None) -> Flow[Reply | None]:
     """Send the file chunk by chunk and return the last reply; None if the service has forgotten the session."""
-    offset, idle_tries = 0, 0
+    offset, furthest, idle_tries = 0, 0, 0
     while True:
+        if offset > furthest:
+            furthest, idle_tries = offset, 0
         length = min(session.chunk_bytes, session.size_bytes - offset)
         last = offset + length == session.size_bytes
         call = Call(
@@ -120,34 +125,41 @@ def _feed(session: _Session, on_progress: Progress | None) -> Flow[Reply | None]
         if status == "final":
             return reply
         if status == "active" and not last:
-            offset, idle_tries = offset + length, 0
+            offset += length
             continue
         if reply is not None and reply.status in (404, 410):
             return None
-        # A break, a passing refusal, or a 2xx without a status: ask how far the upload has come.
-        wait_s = (
-            0.0
-            if status or (reply is not None and reply.ok)
-            else pause_before_retry(call, reply, broken, idle_tries, _POLICY)
-        )
+        # A break, a passing refusal, or a 2xx without a status: ask how far the upload has come. So too when the place
+        # was wrong: a chunk that was given up as lost may have arrived after the service was asked.
+        misplaced = reply is not None and reply.status in _MISPLACED
+        at_once = misplaced or (reply is not None and reply.ok)
+        wait_s = 0.0 if at_once else pause_before_retry(call, reply, broken, idle_tries, _POLICY)
         if wait_s is None or idle_tries + 1 >= _POLICY.tries:
-            if broken is not None:
-                raise broken
-            assert reply is not None
-            raise_for(reply, f"uploading {session.path.name}")
-            raise UnreadableAnswer(f"uploading {session.path.name}: all was sent, but the upload is not final")
+            _give_up(session, reply, broken)
         yield Pause(wait_s)
         answer = yield Call("POST", session.url, headers={"x-goog-upload-command": "query"}, content=(), bare=True)
         if answer.status in (404, 410):
             return None
+        if misplaced and not answer.ok:
+            _give_up(session, reply, broken)
         raise_for(answer, f"asking how far the upload of {session.path.name} has come")
         if answer.headers.get("x-goog-upload-status") == "final":
             return Reply(answer.status, answer.headers, answer.body)
         received = answer.headers.get("x-goog-upload-size-received", "")
         if not received.isdecimal() or int(received) > session.size_bytes:
             raise UnreadableAnswer(f"the service does not say how far the upload has come: {received!r}")
-        idle_tries = 0 if int(received) > offset else idle_tries + 1
-        offset = int(received)
+        if misplaced and int(received) == offset:
+            _give_up(session, reply, broken)  # the place was right: something else is wrong
+        offset, idle_tries = int(received), idle_tries + 1
+
+
+def _give_up(session: _Session, reply: Reply | None, broken: TransportError | None) -> NoReturn:
+    """Raise why an upload does not go on."""
+    if broken is not None:
+        raise broken
+    assert reply is not None
+    raise_for(reply, f"uploading {session.path.name}")
+    raise UnreadableAnswer(f"uploading {session.path.name}: all was sent, but the upload is not final")
 
 
 def get_file(name: str) -> Flow[File]:
