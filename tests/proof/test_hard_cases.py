@@ -84,6 +84,22 @@ def test_any_fault_at_any_single_call_does_no_harm(
     assert wrong == []
 
 
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_call_that_arrives_late_does_no_harm_whatever_it_meets(
+    provider: str, plan_of: Callable[..., Plan], figure: Callable[[str], None]
+) -> None:
+    """Between two calls lie a twentieth of a second and a pause: what is late by less can arrive between any two."""
+    plan = plan_of(SHORT, provider=provider)
+    calls = live(plan, plan.world()).world.calls
+    late = [number for number, call in enumerate(calls) if not call.startswith("GET")]
+    wrong, told = [], [(call, step / 40) for call in late for step in range(1, 80, 1 if FULL else 3)]
+    for call, seconds in told:
+        history = live(plan, plan.world(faults=(Fault(call, "late", seconds),)), seed=call)
+        wrong += [f"call {call} ({calls[call]}), {seconds} s late: {what}" for what in history.wrong]
+    figure(f"calls that arrive late, {provider}: {len(wrong)} wrong in {len(told)} histories")
+    assert wrong == []
+
+
 # --- late creates, doubles, fences ---
 
 
