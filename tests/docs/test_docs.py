@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from nono.facts import read_facts
 from nono.providers.openai.compatible import services
 from nono.runs.ledger.states import ATTEMPT_MOVES, diagram
 from nono.server.faults import catalogue
+from ports import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -137,9 +137,7 @@ def test_every_python_block_runs(server: Any, tmp_path: Path, file: str) -> None
 
 
 def test_every_command_of_the_readme_runs(server: Any, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     lines = []
     for block in blocks(README, "bash"):
         for line in block.strip().splitlines():

@@ -6,7 +6,6 @@ import csv
 import itertools
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -17,6 +16,7 @@ from process_tools import soon
 
 from nono import models
 from patience import PATIENT_S
+from ports import free_port
 
 pytestmark = pytest.mark.model
 
@@ -29,9 +29,7 @@ class Beside:
     """A server process at one address, and runs beside it; both can be killed, and started again."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self._url = f"http://127.0.0.1:{self._port}/v1"
         self._folder = folder
         self._environment = os.environ | {

@@ -92,7 +92,7 @@ def test_a_call_that_arrives_late_does_no_harm_whatever_it_meets(
     plan = plan_of(SHORT, provider=provider)
     calls = live(plan, plan.world()).world.calls
     late = [number for number, call in enumerate(calls) if not call.startswith("GET")]
-    wrong, told = [], [(call, step / 40) for call in late for step in range(1, 80, 1 if FULL else 3)]
+    wrong, told = [], [(call, step / 40) for call in late for step in (range(1, 80) if FULL else range(1, 40, 3))]
     for call, seconds in told:
         history = live(plan, plan.world(faults=(Fault(call, "late", seconds),)), seed=call)
         wrong += [f"call {call} ({calls[call]}), {seconds} s late: {what}" for what in history.wrong]

@@ -7,14 +7,12 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from nono.runs.ledger import RunState
 from nono.server.app import LocalServer
 from nono.server.models.simulated import SimulatedModel
 from patience import PATIENT_S
+from ports import free_port
 
 KILLS = int(os.environ.get("NONO_KILLS") or (1000 if FULL else 30))
 ROWS = 90
@@ -68,15 +67,6 @@ def completed(server: LocalServer) -> Counter[str]:
         if batch.counts.total and batch.state != "failed"
     ]
     return Counter(re.sub(r"-\d+-\d+$", "", tag) for tag in tags)
-
-
-def free_port(chance: random.Random) -> int:
-    """A port that nobody is given by chance while a killed server is not back yet: below those for connections."""
-    while True:
-        port = chance.randrange(20_000, 30_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 class Beside:

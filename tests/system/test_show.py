@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from system_tools import MODELS, PRICES
 import nono
 from nono.runs.ledger import RunState
 from patience import PATIENT_S
+from ports import free_port
 
 FULL = os.environ.get("NONO_PROOF") == "full"
 ROWS = 100_000 if FULL else 3_000
@@ -79,9 +79,7 @@ class Show:
         self.rows = rows
         self.home, self.data = folder / "home", folder / "server"
         self._provider = provider
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = str(probe.getsockname()[1])
+        self._port = str(free_port())
         source = folder / "rows.jsonl"
         source.write_text("".join(f'{{"text": "[[nono:say {number}]]"}}\n' for number in range(rows)))
         nono_ = (sys.executable, "-m", "nono.cli")
