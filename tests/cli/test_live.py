@@ -63,6 +63,11 @@ def test_money_is_what_is_spent_of_what_is_expected(changes: dict[str, Any], sai
     assert live.money(replace(UNDER_WAY, **changes)) == said
 
 
+@pytest.mark.parametrize(("number", "said"), [(0, "0 rows"), (1, "1 row"), (2_000, "2,000 rows")])
+def test_one_of_a_thing_is_not_many(number: int, said: str) -> None:
+    assert live.counted(number, "row") == said
+
+
 def test_a_line_without_a_terminal_tells_counts_the_oldest_wait_money_and_errors() -> None:
     now = int(time.time() * 1000)
     status = replace(UNDER_WAY, oldest_batch_at=now - 9 * HOUR, first_deadline_at=now + 15 * HOUR + MINUTE)

@@ -44,6 +44,7 @@ def export(run: str | None, output: str, format_: str | None, as_json: bool) -> 
       nono export nightly-tags -o results.csv
       nono export nightly-tags | head
     """
+    from nono.cli.live import counted
     from nono.runs.starting import open_run
 
     found = open_run(run)
@@ -56,7 +57,7 @@ def export(run: str | None, output: str, format_: str | None, as_json: bool) -> 
     if as_json:
         click.echo(json.dumps({"run": found.id, "rows": written, "output": output}))
     else:
-        click.echo(f"{written:,} rows", err=True)
+        click.echo(counted(written, "row"), err=True)
 
 
 @click.command()

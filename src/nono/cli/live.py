@@ -104,7 +104,7 @@ def picture(status: RunStatus, counts: Sequence[CodeCount]) -> RenderableType:
     text = Text()
     title = status.name or status.id
     text.append(f"{title}", style="bold")
-    text.append(f"  {status.model}  {status.rows:,} rows  {money(status)}\n")
+    text.append(f"  {status.model}  {counted(status.rows, 'row')}  {money(status)}\n")
     text.append(" rows    ")
     text.append(bar(status), style="green")
     text.append(f"  {rows(status)}\n")
@@ -197,6 +197,11 @@ def clock_time(at_ms: float, now_ms: float) -> str:
     """`03:40` of today, `Tue 03:40` of another day, on this machine's clock."""
     at, now = (time.localtime(ms / 1000) for ms in (at_ms, now_ms))
     return time.strftime("%H:%M" if at[:3] == now[:3] else "%a %H:%M", at)
+
+
+def counted(number: int, what: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -23,6 +23,7 @@ def check(as_json: bool, **given: Any) -> None:
       nono check reviews.csv -p "Sentiment of: {{ text }}" -m openai/gpt-4o-mini
     """
     import nono
+    from nono.cli.live import counted
     from nono.runs.problems import PlanRefused
 
     source = given.pop("source")
@@ -36,7 +37,7 @@ def check(as_json: bool, **given: Any) -> None:
     if as_json:
         click.echo(json.dumps({"ok": True, **report.to_dict()}))
     else:
-        click.echo(f"ok: {report.plan.rows:,} rows, {report.plan.requests:,} requests", err=True)
+        click.echo(f"ok: {counted(report.plan.rows, 'row')}, {counted(report.plan.requests, 'request')}", err=True)
         for warning in report.plan.warnings:
             click.echo(f"warning: {warning}", err=True)
 

@@ -77,6 +77,7 @@ def command(
     """
     import nono
     from nono.cli.exits import Exit
+    from nono.cli.live import counted
     from nono.cli.steer import finish, follow
     from nono.runs.money import dollars
 
@@ -93,7 +94,7 @@ def command(
     known = (bool(status.batches) and status.state != "running") or status.succeeded > 0
     if not quiet:
         word = "found again" if known else "planned"
-        click.echo(f"run {run.id} is {word}: {status.rows:,} rows for {status.model}", err=True)
+        click.echo(f"run {run.id} is {word}: {counted(status.rows, 'row')} for {status.model}", err=True)
         for warning in () if known else run.warnings:
             click.echo(f"warning: {warning}", err=True)
         if status.reused:
@@ -116,7 +117,7 @@ def command(
     if output is not None and code in (Exit.ANSWERED, Exit.ROWS_WITHOUT_ANSWER):
         written = run.export(output if output == "-" else Path(output))
         if not quiet:
-            click.echo(f"{written:,} rows written to {output}", err=True)
+            click.echo(f"{counted(written, 'row')} written to {output}", err=True)
     elif output is not None:
         click.echo(f"nothing is written to {output} yet; when all is there: nono export {run.id} -o {output}", err=True)
     sys.exit(code)

@@ -185,9 +185,11 @@ def retry(run: str | None, which: str | None, quiet: bool, as_json: bool, env_fi
     Example:
       nono retry nightly-tags --failed
     """
+    from nono.cli.live import counted
+
     found = opened(run, env_file)
     count = found.plan_retry(which or "all")
-    click.echo(f"{count:,} rows are sent again", err=True)
+    click.echo(f"to be sent again: {counted(count, 'row')}", err=True)
     sys.exit(follow(found, quiet=quiet, as_json=as_json))
 
 
