@@ -114,6 +114,25 @@ def test_a_part_behind_the_end_is_not_satisfiable(serving: Serving) -> None:
     assert reply.headers["content-range"] == f"bytes */{len(LINES)}"
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["bytes", "bytes=", "bytes=-", "bytes=x-", "bytes=5-2", "bytes=0-1,4-5", "lines=0-", "bytes=" + "9" * 99 + "-"],
+)
+def test_a_range_that_makes_no_sense_asks_for_the_whole_file(serving: Serving, said: str) -> None:
+    server, sdk = serving(Told())
+    file = put(sdk)
+    reply = httpx2.get(f"{server.openai_base_url}/files/{file.id}/content", headers={"range": said})
+    assert (reply.status_code, reply.content) == (200, LINES)
+
+
+@pytest.mark.parametrize(("said", "part"), [("bytes=2-4", slice(2, 5)), ("bytes=-7", slice(-7, None))])
+def test_a_part_in_the_middle_or_at_the_end_can_be_asked_for(serving: Serving, said: str, part: slice) -> None:
+    server, sdk = serving(Told())
+    file = put(sdk)
+    reply = httpx2.get(f"{server.openai_base_url}/files/{file.id}/content", headers={"range": said})
+    assert (reply.status_code, reply.content) == (206, LINES[part])
+
+
 def test_a_deleted_file_is_gone(serving: Serving) -> None:
     server, sdk = serving(Told())
     file = put(sdk)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from nono.server.answer_files import LINE_BYTES
@@ -27,6 +27,7 @@ from nono.server.gemini_wire import (
 )
 from nono.server.records import File
 from nono.server.store import Store
+from nono.server.stored_file import StoredFile
 
 if TYPE_CHECKING:
     from nono.server.app import Core
@@ -84,7 +85,7 @@ class Files:
             if self._store.file(PROTOCOL, file_id) is None:  # its batch was deleted at this moment
                 raise _no_such_answers(file_id) from None
             raise
-        return FileResponse(path, media_type="application/octet-stream", stat_result=found)
+        return StoredFile(path, media_type="application/octet-stream", stat_result=found)
 
     def create(self, request: Request) -> Response:
         raise Refused(501, "This local server takes files through its upload address: POST /upload/v1beta/files.")

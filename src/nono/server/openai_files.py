@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from nono.facts import read_facts
@@ -32,6 +32,7 @@ from nono.server.openai_wire import (
 )
 from nono.server.records import File
 from nono.server.store import Store
+from nono.server.stored_file import StoredFile
 
 if TYPE_CHECKING:
     from nono.server.app import Core
@@ -114,7 +115,7 @@ class Files:
         except FileNotFoundError:
             self._file(file.id)  # it was deleted at this moment: nobody's fault
             raise
-        return FileResponse(
+        return StoredFile(
             path,
             media_type="application/octet-stream",
             filename=Path(file.name).name or "file",

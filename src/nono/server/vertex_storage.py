@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from nono.errors import InputError
@@ -29,6 +29,7 @@ from nono.server.clock import rfc3339
 from nono.server.dialect import Refused
 from nono.server.intake import decode_json, read_object, read_whole
 from nono.server.store import Store, new_token
+from nono.server.stored_file import StoredFile
 from nono.server.vertex_wire import reply
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Storage:
         bucket, name = request.path_params["bucket"], request.path_params["name"]
         path = self._existing(bucket, name)
         if request.query_params.get("alt") == "media":
-            return FileResponse(path, media_type="application/octet-stream")
+            return StoredFile(path, media_type="application/octet-stream")
         return reply(_object(bucket, name, path))
 
     def _delete(self, request: Request) -> Response:
