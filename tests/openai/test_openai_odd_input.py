@@ -284,7 +284,8 @@ def test_a_call_waits_no_longer_than_its_patience(service: Double, way: str) -> 
     account = Account(service.base_url, None, "authorization")
     call = Call("GET", "/slow", patience_s=0.02)
     try:
-        with pytest.raises(AnswerLost, match="Timeout"):
+        # On a busy machine the patience may be over before the connection stands.
+        with pytest.raises((AnswerLost, NotSent), match="Timeout"):
             if way == "blocking":
                 Sender(account)(call)
             else:
