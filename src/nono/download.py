@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nono.errors import IncompleteDownload, TransportError
-from nono.exchange import Call, Flow, Pause, Reply
+from nono.exchange import Call, Flow, Pause, Reply, Work
 from nono.files import put_in_place
 from nono.retry import RetryPolicy, pause_before_retry
 
@@ -29,10 +29,11 @@ def download(
     """
     part = path.with_name(f"{path.name}.{mark}.part" if mark else f"{path.name}.part")
     idle_tries = 0
+    furthest = part.stat().st_size if part.exists() else 0
     while True:
         start = part.stat().st_size if part.exists() else 0
         if size_bytes is not None and start == size_bytes and size_bytes > 0:
-            put_in_place(part, path)
+            yield Work(put_in_place, (part, path))
             return Reply(200)
         if size_bytes is not None and start > size_bytes:
             part.unlink()
@@ -48,21 +49,22 @@ def download(
             # Nothing lies beyond what is here: complete if the size agrees, otherwise another file's remains.
             total = _total(reply, start)
             if total == start and size_bytes in (None, start):
-                put_in_place(part, path)
-                return reply
+                yield Work(put_in_place, (part, path))
+                return Reply(200, reply.headers)
             part.unlink(missing_ok=True)
         elif reply is not None and reply.ok:
             length = part.stat().st_size
             expected = size_bytes if size_bytes is not None else _total(reply, start)
             if expected is None or length == expected:
-                put_in_place(part, path)
+                yield Work(put_in_place, (part, path))
                 return reply
             if length > expected:
                 part.unlink()
                 raise IncompleteDownload(f"{path.name}: {length:,} bytes came where {expected:,} were named")
             error = IncompleteBody(f"{path.name}: {length:,} of {expected:,} bytes came")
         here = part.stat().st_size if part.exists() else 0
-        idle_tries = 0 if here > start else idle_tries + 1
+        idle_tries = 0 if here > furthest else idle_tries + 1
+        furthest = max(furthest, here)
         failed_reply = reply if reply is not None and not reply.ok else None
         wait_s = pause_before_retry(call, failed_reply, error if failed_reply is None else None, idle_tries, policy)
         if failed_reply is not None and failed_reply.status == 416:

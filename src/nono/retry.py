@@ -14,8 +14,9 @@ from nono.exchange import Call, Flow, Pause, Reply
 
 T = TypeVar("T")
 
-# Statuses that say "not now" rather than "not like this".
-TRANSIENT_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+# Statuses that say "not now" rather than "not like this". 520 to 524 are those of a proxy that could not get through:
+# https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
+TRANSIENT_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def retrying(flow: Flow[T], policy: RetryPolicy | None = None) -> Flow[T]:
                     break
                 assert isinstance(step, Call)
                 wait_s = pause_before_retry(step, outcome, error, attempt, policy)
-                if wait_s is None:
+                if wait_s is None or (step.patience_s is not None and wait_s > step.patience_s):
                     break
                 yield Pause(wait_s)
     finally:

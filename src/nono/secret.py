@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 
 class Secret:
     """Holds one secret text. Every rendering of it is `Secret('****')`."""
 
     __slots__ = ("_text",)
+    # Whether `reveal` may have to ask somebody else first.
+    may_wait: ClassVar[bool] = False
 
     def __init__(self, text: str) -> None:
         self._text = text

@@ -7,10 +7,12 @@ What they promise: bodies are streamed from and to disk; a failure before anythi
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -115,9 +117,12 @@ def _reply_headers(response: httpx2.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
-def _refusal(reply: Reply, account: Account) -> Reply:
-    """A service or a proxy that repeats the key in what it refuses does not bring it into our messages and ledgers."""
-    key = account.key.reveal().encode() if account.key else b""
+def _refusal(reply: Reply, account: Account, sent: Mapping[str, str]) -> Reply:
+    """A service or a proxy that repeats the key in what it refuses does not bring it into our messages and ledgers.
+
+    The key is the one that was sent: to ask for it again may renew it, and fail, when the call has long taken effect.
+    """
+    key = sent.get(account.key_header, "").removeprefix(account.key_prefix).encode()
     if reply.ok or len(key) < SHORTEST_KEY:
         return reply
     return Reply(reply.status, reply.headers, reply.body.replace(key, b"****"))
@@ -149,33 +154,42 @@ def _read(piece: bytes | FileSlice) -> Iterator[bytes]:
 
 def _body(call: Call, content: Content) -> Iterator[bytes]:
     sent = 0
-    for piece in content:
-        for chunk in _read(piece):
-            yield chunk
-            sent += len(chunk)
-            if call.on_sent:
-                call.on_sent(sent)
+    for chunk in chain.from_iterable(map(_read, content)):
+        yield chunk
+        sent += len(chunk)
+        if call.on_sent:
+            call.on_sent(sent)
 
 
 async def _async_body(call: Call, content: Content) -> AsyncIterator[bytes]:
-    chunks = _body(call, content)
+    """Files are read in threads; who wants to know how far it is, is told on the event loop."""
+    chunks = chain.from_iterable(map(_read, content))
+    sent = 0
     while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
         yield chunk
+        sent += len(chunk)
+        told = call.on_sent(sent) if call.on_sent else None
+        if inspect.isawaitable(told):
+            await told
 
 
 def _open_target(call: Call, response: httpx2.Response) -> BinaryIO:
     """The file of `save_to`, positioned where this answer's first byte belongs."""
     assert call.save_to is not None
+    here = call.save_to.stat().st_size if call.save_to.exists() else 0
     start = _range_start(response.headers.get("content-range")) if response.status_code == 206 else 0
+    if start is None or start > here:
+        call.save_to.unlink(missing_ok=True)  # asked for again from its beginning, it comes as it should
+        raise httpx2.RemoteProtocolError("a part of the file came, and not where it belongs")
     file = Path(call.save_to).open("r+b" if call.save_to.exists() else "w+b")  # noqa: SIM115 - closed by the caller
     file.truncate(start)
     file.seek(start)
     return file
 
 
-def _range_start(content_range: str | None) -> int:
-    match = re.fullmatch(r"bytes (\d+)-\d*/(?:\d+|\*)", content_range or "")
-    return int(match.group(1)) if match else 0
+def _range_start(content_range: str | None) -> int | None:
+    match = re.fullmatch(r"bytes (\d{1,18})-\d*/(?:\d+|\*)", content_range or "")
+    return int(match.group(1)) if match else None
 
 
 class Sender:
@@ -194,7 +208,8 @@ class Sender:
         """
         try:
             body = _json_body(call) if call.content is None else _body(call, call.content)
-            with self._client.stream(**self._plan.request(call), content=body) as response:
+            request = self._plan.request(call)
+            with self._client.stream(**request, content=body) as response:
                 if call.save_to is not None and response.is_success:
                     with _open_target(call, response) as file:
                         # In the pieces that the network gives: what has come is on disk when the connection breaks.
@@ -202,7 +217,7 @@ class Sender:
                             file.write(chunk)
                     return Reply(response.status_code, _reply_headers(response))
                 reply = Reply(response.status_code, _reply_headers(response), response.read())
-                return _refusal(reply, self._plan.account)
+                return _refusal(reply, self._plan.account, request["headers"])
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             raise _translate(error, call, self._plan.base_url) from error
 
@@ -234,16 +249,23 @@ class AsyncSender:
         """Perform one call; raises as `Sender` does."""
         try:
             body = _json_body(call) if call.content is None else _async_body(call, call.content)
-            async with self._client().stream(**self._plan.request(call), content=body) as response:
+            request = await self._request(call)
+            async with self._client().stream(**request, content=body) as response:
                 if call.save_to is not None and response.is_success:
                     with _open_target(call, response) as file:
                         async for chunk in response.aiter_bytes():
                             await asyncio.to_thread(file.write, chunk)
                     return Reply(response.status_code, _reply_headers(response))
                 reply = Reply(response.status_code, _reply_headers(response), await response.aread())
-                return _refusal(reply, self._plan.account)
+                return _refusal(reply, self._plan.account, request["headers"])
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             raise _translate(error, call, self._plan.base_url) from error
+
+    async def _request(self, call: Call) -> dict[str, Any]:
+        key = self._plan.account.key
+        if key is None or not key.may_wait:
+            return self._plan.request(call)
+        return await asyncio.to_thread(self._plan.request, call)
 
     async def close(self) -> None:
         """Close the running loop's connections; those of another loop are not ours to touch."""

@@ -177,9 +177,22 @@ def test_a_last_chunk_that_arrived_after_it_was_asked_for_is_the_file(tmp_path: 
 def test_a_chunk_refused_in_its_right_place_is_told_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("x")
-    script = Script(STARTED, reply(400, {"error": {"message": "not like this"}}), has_come_to(0))
+    script = Script(STARTED, *[reply(400, {"error": {"message": "not like this"}}), has_come_to(0)] * 2)
     with pytest.raises(InvalidRequest, match="not like this"):
         script.run(upload(path))
+
+
+def test_a_chunk_that_is_still_arriving_when_it_is_sent_again_is_waited_for(big: Path) -> None:
+    arriving = [AnswerLost("late"), has_come_to(0), reply(400), has_come_to(0)]
+    script = Script(STARTED, *arriving, reply(400), has_come_to(8 * MIB), FINAL)
+    assert script.run(upload(big)).name == "files/a"
+    assert max(script.pauses) >= 1
+
+
+def test_a_service_that_is_busy_when_it_is_asked_for_the_place_has_not_refused_the_file(big: Path) -> None:
+    script = Script(STARTED, AnswerLost("late"), has_come_to(0), reply(400), reply(503))
+    with pytest.raises(ProviderUnavailable):
+        script.run(upload(big))
 
 
 def test_a_service_that_names_another_place_every_time_is_given_up(big: Path) -> None:

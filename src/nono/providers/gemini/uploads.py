@@ -21,7 +21,7 @@ from nono.facts import read_facts
 from nono.providers.gemini.flows import file_path
 from nono.providers.gemini.status import raise_for
 from nono.providers.gemini.wire import File, parse_file
-from nono.retry import RetryPolicy, pause_before_retry
+from nono.retry import TRANSIENT_STATUSES, RetryPolicy, pause_before_retry
 
 FACTS = read_facts("gemini")
 # The service takes any text here; this is what its documentation gives to request files.
@@ -30,6 +30,7 @@ MIME_TYPE = "jsonl"
 _POLICY = RetryPolicy(tries=5)
 # How a service may refuse a chunk that does not begin where it has got to.
 _MISPLACED = frozenset({400, 412, 416})
+_STILL_COMING_S = 2.0
 _PROCESSING_PAUSES_S = (1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 10.0, 10.0, 30.0, 30.0)
 Progress = Callable[[int, int], object]
 
@@ -98,6 +99,7 @@ class _Session:
 def _feed(session: _Session, on_progress: Progress | None) -> Flow[Reply | None]:
     """Send the file chunk by chunk and return the last reply; None if the service has forgotten the session."""
     offset, furthest, idle_tries = 0, 0, 0
+    refused_at = -1
     while True:
         if offset > furthest:
             furthest, idle_tries = offset, 0
@@ -140,7 +142,7 @@ def _feed(session: _Session, on_progress: Progress | None) -> Flow[Reply | None]
         answer = yield Call("POST", session.url, headers={"x-goog-upload-command": "query"}, content=(), bare=True)
         if answer.status in (404, 410):
             return None
-        if misplaced and not answer.ok:
+        if misplaced and not answer.ok and answer.status not in TRANSIENT_STATUSES:
             _give_up(session, reply, broken)
         raise_for(answer, f"asking how far the upload of {session.path.name} has come")
         if answer.headers.get("x-goog-upload-status") == "final":
@@ -149,7 +151,10 @@ def _feed(session: _Session, on_progress: Progress | None) -> Flow[Reply | None]
         if not received.isdecimal() or int(received) > session.size_bytes:
             raise UnreadableAnswer(f"the service does not say how far the upload has come: {received!r}")
         if misplaced and int(received) == offset:
-            _give_up(session, reply, broken)  # the place was right: something else is wrong
+            if offset == refused_at:
+                _give_up(session, reply, broken)  # the place was right: something else is wrong
+            refused_at = offset
+            yield Pause(_STILL_COMING_S)  # what is late may be coming at this moment
         offset, idle_tries = int(received), idle_tries + 1
 
 
@@ -189,8 +194,8 @@ def list_files() -> Flow[list[File]]:
             params["pageToken"] = token
         page = raise_for((yield Call("GET", "/{version}/files", params=params)), "listing files").json()
         found += map(parse_file, page.get("files") or [])
-        token = page.get("nextPageToken") or ""
-        if not token:
+        before, token = token, page.get("nextPageToken") or ""
+        if token in ("", before):
             return found
 
 

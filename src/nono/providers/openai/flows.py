@@ -96,7 +96,7 @@ def find_file(name: str, *, purpose: str = "batch") -> Flow[File | None]:
     while True:
         params: dict[str, str | int] = {"limit": _FILES_PAGE, "order": "desc", "purpose": purpose}
         reply = yield Call("GET", "/files", params=params | ({"after": after} if after else {}))
-        data, after = parse_list(raise_for(reply).json())
+        data, after = parse_list(raise_for(reply).json(), after)
         for raw in data:
             if isinstance(raw, dict) and raw.get("filename") == wanted:
                 return parse_file(raw)
@@ -170,7 +170,7 @@ def list_page(limit: int = DEFAULT_PAGE, after: str | None = None) -> Flow[Page]
     """One page of batches, newest first."""
     params: dict[str, str | int] = {"limit": limit}
     reply = yield Call("GET", "/batches", params=params | ({"after": after} if after else {}))
-    return parse_page(raise_for(reply).json())
+    return parse_page(raise_for(reply).json(), after)
 
 
 def list_batches(limit: int = DEFAULT_PAGE, after: str | None = None) -> Flow[Page]:
@@ -185,7 +185,7 @@ def list_batches(limit: int = DEFAULT_PAGE, after: str | None = None) -> Flow[Pa
     for asked in range(0, limit, most):
         page = yield from list_page(min(most, limit - asked), after)
         found += page
-        if page.after is None or page.after == after:
+        if page.after is None:
             return Page(found)
         after = page.after
     return Page(found, after=after)

@@ -191,23 +191,24 @@ def parse_file(raw: Any) -> File:
     )
 
 
-def parse_list(raw: Any) -> tuple[list[Any], str | None]:
+def parse_list(raw: Any, asked_after: str | None = None) -> tuple[list[Any], str | None]:
     """The elements of one list page, and the cursor of the next page or None.
 
     The cursor is the last element's id, whatever `last_id` says. Without `has_more` the list goes on until a page is
-    empty, as the official SDK reads it.
+    empty, as the official SDK reads it, or ends where it has been asked for `asked_after`: a service that takes no
+    notice of a cursor gives the same page for ever.
     """
     data = raw.get("data") if isinstance(raw, dict) else None
     if not isinstance(data, list):
         raise UnreadableAnswer(f"a list was expected, not {_shown(raw)}")
     more = raw.get("has_more") is not False and bool(data)
     last = data[-1].get("id") if more and isinstance(data[-1], dict) else None
-    return data, str(last) if last else None
+    return data, str(last) if last and str(last) != asked_after else None
 
 
-def parse_page(raw: Any) -> Page:
-    """One page of batches."""
-    data, after = parse_list(raw)
+def parse_page(raw: Any, asked_after: str | None = None) -> Page:
+    """One page of batches, as `parse_list` reads it."""
+    data, after = parse_list(raw, asked_after)
     return Page(map(parse_batch, data), after=after)
 
 
@@ -330,8 +331,8 @@ def _usage(raw: Any) -> Usage | None:
 
 def _issues(raw: Any) -> Iterator[BatchIssue]:
     """The entries of `errors`: null, a text, one object, a list of either, or OpenAI's `{"data": [...]}`."""
-    if isinstance(raw, dict) and isinstance(raw.get("data"), list):
-        raw = raw["data"]
+    if isinstance(raw, dict) and ("data" in raw or raw.get("object") == "list"):
+        raw = raw.get("data")
     for entry in raw if isinstance(raw, list) else [raw]:
         if isinstance(entry, dict) and entry:
             line = entry.get("line")

@@ -53,6 +53,7 @@ class AccessToken(Secret):
     """The token of google-auth credentials: the present one, or a new one when that has run out."""
 
     __slots__ = ("_credentials", "_lock")
+    may_wait = True
 
     def __init__(self, credentials: Any) -> None:
         super().__init__("")

@@ -98,8 +98,8 @@ class Bucket:
             reply = yield Call("GET", f"{self.url}/storage/v1/b/{bucket}/o", params=params)
             page = raise_for(reply, f"listing {prefix}").json()
             found += map(_file, page.get("items") or [])
-            token = page.get("nextPageToken") or ""
-            if not token:
+            before, token = token, page.get("nextPageToken") or ""
+            if token in ("", before):
                 return found
 
     def fetch(self, file: File, path: Path) -> Flow[Path]:
@@ -125,7 +125,7 @@ class Bucket:
 def _feed(session: str, path: Path, uri: str, on_sent: Any) -> Flow[Reply | None]:
     """Send a file chunk by chunk and return the last reply; None if the session has been forgotten."""
     size_bytes = path.stat().st_size
-    offset, idle_tries = 0, 0
+    offset, furthest, idle_tries = 0, 0, 0
     while True:
         length = min(CHUNK_BYTES, size_bytes - offset)
         call = Call(
@@ -158,7 +158,8 @@ def _feed(session: str, path: Path, uri: str, on_sent: Any) -> Flow[Reply | None
         if reply.status != _GO_ON:
             raise_for(reply, f"asking how far the upload of {uri} has come")
         received = _received(reply)
-        idle_tries = 0 if received > offset else idle_tries + 1
+        idle_tries = 0 if received > furthest else idle_tries + 1
+        furthest = max(furthest, received)
         if received >= size_bytes or idle_tries >= _POLICY.tries:
             raise UnreadableAnswer(f"storing {uri}: Cloud Storage has {received:,} of {size_bytes:,} bytes and asks on")
         offset = received
