@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-from nono.errors import NonoError, TransportError
+from nono.errors import NonoError, NotSent, TransportError
 from nono.exchange import Call, Flow, Pause, Reply
 
 T = TypeVar("T")
@@ -37,7 +37,8 @@ class RetryPolicy:
 def retrying(flow: Flow[T], policy: RetryPolicy | None = None) -> Flow[T]:
     """The same flow, with every call that may be repeated repeated on transient trouble.
 
-    Calls marked `once` pass through untouched. What is still wrong after the last try reaches the flow as it came.
+    Calls marked `once` pass through untouched. What is still wrong after the last try reaches the flow as it came. A
+    DELETE that finds nothing when it is repeated has been done by one whose answer did not come.
     """
     policy = policy or RetryPolicy()
     outcome: Any = None
@@ -50,17 +51,21 @@ def retrying(flow: Flow[T], policy: RetryPolicy | None = None) -> Flow[T]:
                 return stop.value  # type: ignore[no-any-return]
             outcome, error = None, None
             tries = 1 if not isinstance(step, Call) or step.once else policy.tries
+            may_be_done = False
             for attempt in range(tries):
                 try:
                     outcome, error = (yield step), None
                 except NonoError as raised:
                     outcome, error = None, raised
+                if may_be_done and outcome is not None and outcome.status in (404, 410):
+                    outcome = Reply(200, body=b"{}")
                 if attempt + 1 == tries:
                     break
                 assert isinstance(step, Call)
                 wait_s = pause_before_retry(step, outcome, error, attempt, policy)
                 if wait_s is None or (step.patience_s is not None and wait_s > step.patience_s):
                     break
+                may_be_done |= step.method == "DELETE" and not isinstance(error, NotSent)
                 yield Pause(wait_s)
     finally:
         flow.close()

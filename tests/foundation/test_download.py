@@ -29,6 +29,7 @@ class World:
         self.cuts: list[int] = []
         self.length = True
         self.ranges = True
+        self.says_where = True
         self.asked: list[str | None] = []
         world = self
 
@@ -60,7 +61,7 @@ class World:
             return
         body = CONTENT[start:]
         handler.send_response(206 if start else 200)
-        if start:
+        if start and self.says_where:
             handler.send_header("content-range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
         if self.length:
             handler.send_header("content-length", str(len(body)))
@@ -164,3 +165,36 @@ def test_remains_that_are_longer_than_the_file_are_another_files(world: World, t
     (tmp_path / "out.part").write_bytes(CONTENT + b"more")
     blocking(world, tmp_path / "out", size_bytes=len(CONTENT))
     assert (tmp_path / "out").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_whole_file_of_unknown_size_lands_although_nothing_lies_beyond_it(
+    world: World, tmp_path: Path, way: Callable[..., None]
+) -> None:
+    (tmp_path / "out.part").write_bytes(CONTENT)
+    way(world, tmp_path / "out")
+    assert world.asked == [f"bytes={len(CONTENT)}-"]
+    assert (tmp_path / "out").read_bytes() == CONTENT
+
+
+def test_what_lands_is_told_as_a_success(world: World, tmp_path: Path) -> None:
+    (tmp_path / "out.part").write_bytes(CONTENT)
+    flow = download(Call("GET", "/file"), tmp_path / "out", policy=QUICK)
+    assert drive(flow, world.send, sleep=lambda _: None).status == 200
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_part_that_does_not_say_where_it_belongs_is_not_put_anywhere(
+    world: World, tmp_path: Path, way: Callable[..., None]
+) -> None:
+    world.says_where, world.cuts = False, [1000]
+    way(world, tmp_path / "out")
+    assert world.asked == [None, "bytes=1000-", None]
+    assert (tmp_path / "out").read_bytes() == CONTENT
+
+
+def test_a_server_that_never_gets_to_the_end_by_parts_is_given_up(world: World, tmp_path: Path) -> None:
+    world.says_where, world.cuts = False, [1000] * 100
+    with pytest.raises(IncompleteDownload, match="without progress"):
+        blocking(world, tmp_path / "out")
+    assert len(world.asked) < 10

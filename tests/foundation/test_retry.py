@@ -62,6 +62,28 @@ def test_an_answer_about_the_request_is_final(status: int) -> None:
     assert script.run(Call("GET", "/x")).status == status
 
 
+def test_a_pause_that_is_longer_than_the_patience_of_a_call_ends_the_retries() -> None:
+    script = Script(Reply(503, {"retry-after": "60"}))
+    assert script.run(Call("GET", "/x", patience_s=10.0)).status == 503
+    assert script.slept == []
+
+
+@pytest.mark.parametrize("status", range(520, 525))
+def test_a_proxy_that_could_not_get_through_is_asked_again(status: int) -> None:
+    assert Script(Reply(status), Reply(200)).run(Call("GET", "/x")).status == 200
+
+
+@pytest.mark.parametrize("trouble", [Reply(500), AnswerLost("x")])
+def test_a_delete_whose_answer_was_lost_is_done_when_nothing_is_left(trouble: Reply | NonoError) -> None:
+    assert Script(trouble, Reply(404)).run(Call("DELETE", "/x")).json() == {}
+    assert Script(trouble, Reply(404)).run(Call("GET", "/x")).status == 404
+
+
+def test_a_delete_that_never_left_and_finds_nothing_was_not_ours() -> None:
+    assert Script(NotSent("x"), Reply(404)).run(Call("DELETE", "/x")).status == 404
+    assert Script(Reply(404)).run(Call("DELETE", "/x")).status == 404
+
+
 def test_pauses_grow_up_to_a_cap_and_the_number_of_tries_is_bounded() -> None:
     script = Script(*[Reply(503)] * 4)
     assert script.run(Call("GET", "/x")).status == 503

@@ -24,11 +24,13 @@ from nono.errors import (
     InputError,
     JobFailed,
     MissingKey,
+    NoDestination,
     NotComplete,
     NotFound,
     ProviderError,
     SettingsError,
 )
+from nono.exchange import Call, Reply
 from nono.providers.vertex import wire
 from nono.providers.vertex.account import AccessToken, Place, resolve
 from nono.providers.vertex.flows import VertexJobs, answer_objects
@@ -321,6 +323,39 @@ def test_a_job_that_has_not_ended_or_failed_has_no_answers(vertex: VertexDouble,
     vertex.jobs["1"] |= {"state": "JOB_STATE_FAILED", "error": {"code": 3, "message": "Failed to import data"}}
     with pytest.raises(JobFailed, match="Failed to import data"):
         service.get_file_results("1")
+
+
+PLACE = {"outputInfo": {"gcsOutputDirectory": "gs://b/o/mine"}}
+WISH = {"outputConfig": {"gcsDestination": {"outputUriPrefix": "gs://b/o"}}}
+ENDED = {"name": f"{JOBS[9:]}/1", "state": "JOB_STATE_SUCCEEDED"} | WISH
+
+
+def test_a_place_that_a_job_names_late_is_waited_for(tmp_path: Path) -> None:
+    objects = {"items": [{"name": "o/mine/predictions.jsonl", "bucket": "b", "size": "3"}]}
+
+    def content(call: Call) -> Reply:
+        assert call.save_to is not None
+        call.save_to.write_bytes(b"{}\n")
+        return Reply(200)
+
+    script = Script(ENDED, ENDED, ENDED | PLACE, objects, content)
+    assert script.run(VertexJobs(Place("p", "l")).save_answers("1", tmp_path / "out")).read_bytes() == b"{}\n"
+    assert script.calls[3].params["prefix"] == "o/mine/"
+    assert script.pauses == [1.0, 2.0]
+
+
+def test_answers_of_other_jobs_below_the_same_place_are_not_taken(tmp_path: Path) -> None:
+    script = Script(ENDED, ENDED, ENDED, ENDED)
+    with pytest.raises(NoDestination, match="names no place"):
+        script.run(VertexJobs(Place("p", "l")).save_answers("1", tmp_path / "out"))
+
+
+def test_a_state_never_heard_of_is_no_end_unless_a_place_is_named(tmp_path: Path) -> None:
+    dreaming = ENDED | {"state": "JOB_STATE_DREAMING"}
+    with pytest.raises(NotComplete):
+        Script(dreaming).run(VertexJobs(Place("p", "l")).save_answers("1", tmp_path / "out"))
+    with pytest.raises(NoDestination, match="no answers below gs://b/o/mine"):
+        Script(dreaming | PLACE, {}).run(VertexJobs(Place("p", "l")).save_answers("1", tmp_path / "out"))
 
 
 def test_a_cancelled_job_gives_the_rows_that_it_finished(vertex: VertexDouble, service: GeminiBatchService) -> None:

@@ -150,6 +150,11 @@ def test_a_file_that_is_not_there_is_not_found() -> None:
     assert perform(PROVIDER.find_file("x.jsonl"), {"data": [], "has_more": False})[0] is None
 
 
+def test_a_server_that_gives_the_same_files_for_ever_is_not_searched_for_ever() -> None:
+    same = {"data": [file("file-1", filename="other.jsonl")], "has_more": True}
+    assert perform(PROVIDER.find_file("x.jsonl"), same, same)[0] is None
+
+
 def test_a_deleted_file_may_be_gone_already() -> None:
     perform(PROVIDER.delete_file("file-1"), {"id": "file-1", "deleted": True})
     perform(PROVIDER.delete_file("file-1"), refusal(404))

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 import openai
 from nono.connector.genai_batch_processing import AsyncOpenAIBatchService, OpenAIBatchService
 from nono.errors import AnswerLost, InputError, MissingFile, NotComplete, NotFound, NotSent, SettingsError
-from nono.exchange import Account, Call
+from nono.exchange import Account, Call, FileSlice, Reply
 from nono.secret import Secret
 from nono.transport import AsyncSender, Sender
 
@@ -275,6 +275,65 @@ def test_closing_on_one_loop_leaves_another_loops_connections_alone(service: Dou
     finally:
         one.close()
         other.close()
+
+
+class Renewed(Secret):
+    """A key that is a new one each time it is asked for, and at last none."""
+
+    __slots__ = ("asked",)
+    may_wait = True
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self.asked: list[str] = []
+
+    def reveal(self) -> str:
+        self.asked.append(threading.current_thread().name)
+        if len(self.asked) > 1:
+            raise NotSent("the token could not be renewed")
+        return "canary-1"
+
+
+@pytest.mark.parametrize("way", ["blocking", "awaited"])
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_key_is_asked_for_before_a_call_and_never_for_its_answer(service: Double, way: str, status: int) -> None:
+    service.on("POST", "/v1/batches", Says(status, {"said": "Bearer canary-1"}))
+    key = Renewed()
+    reply = perform(way, Account(service.base_url, key, "authorization", "Bearer "), Call("POST", "/batches", json={}))
+    assert reply.status == status
+    assert len(key.asked) == 1
+    assert (b"canary" in reply.body) == (status == 200)
+    if way == "awaited":
+        assert key.asked != [threading.main_thread().name]
+
+
+def test_progress_of_an_awaited_upload_is_told_on_its_loop(service: Double, tmp_path: Path) -> None:
+    service.on("POST", "/v1/files", file())
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(bytes(100))
+    told: list[tuple[int, str]] = []
+
+    async def tell(sent: int) -> None:
+        told.append((sent, threading.current_thread().name))
+
+    content = (b"before", FileSlice(path, 10, 90))
+    perform("awaited", Account(service.base_url, None, "authorization"), Call("POST", "/files", content=content,
+                                                                             on_sent=tell))  # fmt: skip
+    assert told == [(6, threading.main_thread().name), (96, threading.main_thread().name)]
+
+
+def perform(way: str, account: Account, call: Call) -> Reply:
+    if way == "blocking":
+        return Sender(account)(call)
+
+    async def run() -> Reply:
+        send = AsyncSender(account)
+        try:
+            return await send(call)
+        finally:
+            await send.close()
+
+    return asyncio.run(run())
 
 
 @pytest.mark.parametrize("way", ["blocking", "awaited"])

@@ -133,6 +133,8 @@ def test_counters_are_never_none(counts: object) -> None:
         ({}, []),
         ("", []),
         ({"object": "list", "data": []}, []),
+        ({"object": "list", "data": None}, []),
+        ({"object": "list"}, []),
         ("file is broken", [BatchIssue(None, "file is broken")]),
         (["file is broken"], [BatchIssue(None, "file is broken")]),
         ({"code": "c", "message": "m"}, [BatchIssue("c", "m")]),
@@ -169,6 +171,11 @@ def test_the_cursor_of_a_page_is_its_last_element_whatever_last_id_says() -> Non
 def test_a_list_without_has_more_goes_on_until_a_page_is_empty() -> None:
     assert parse_list({"data": [{"id": "a"}]}) == ([{"id": "a"}], "a")
     assert parse_list({"data": []}) == ([], None)
+
+
+def test_a_page_that_ends_where_it_was_asked_to_begin_is_the_last() -> None:
+    assert parse_list({"data": [{"id": "a"}], "has_more": True}, "a") == ([{"id": "a"}], None)
+    assert parse_page({"data": [batch("a")], "has_more": True}, "a").has_more is False
 
 
 def test_the_common_batch_carries_tag_files_counts_and_times() -> None:

@@ -16,7 +16,7 @@ from gcp_storage_emulator.server import create_server
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage as google_storage
 
-from nono.errors import AnswerLost, Forbidden, TransportError
+from nono.errors import AnswerLost, Forbidden, TransportError, UnreadableAnswer
 from nono.exchange import Account, Call, Reply, Send, drive
 from nono.providers.vertex import storage
 from nono.providers.vertex.storage import Bucket
@@ -170,6 +170,33 @@ def test_a_connection_that_brings_nothing_is_given_up(path: Path) -> None:
 
     with pytest.raises(TransportError):
         put(dead, path)
+
+
+def test_an_upload_that_never_gets_further_than_it_was_is_given_up(path: Path) -> None:
+    """The service takes one chunk, forgets it, takes it again."""
+    calls = 0
+
+    def forgetful(call: Call) -> Reply:
+        nonlocal calls
+        calls += 1
+        if call.method == "POST":
+            return Reply(200, {"location": "http://127.0.0.1:9/session"})
+        return Reply(308, {"range": f"bytes=0-{CHUNK - 1}"} if calls % 2 else {})
+
+    with pytest.raises(UnreadableAnswer, match="and asks on"):
+        put(forgetful, path)
+    assert calls < 20
+
+
+def test_a_server_that_gives_the_same_objects_for_ever_is_not_listed_for_ever() -> None:
+    asked: list[Any] = []
+
+    def same(call: Call) -> Reply:
+        asked.append(call.params.get("pageToken"))
+        return Reply(200, {}, b'{"items": [{"bucket": "b", "name": "n", "size": "1"}], "nextPageToken": "t"}')
+
+    assert {file.name for file in perform(Bucket("").list("gs://b/"), same)} == {"gs://b/n"}
+    assert asked == [None, "t"]
 
 
 def test_a_bucket_that_may_not_be_written_is_told_at_once(path: Path) -> None:

@@ -10,7 +10,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from nono.providers.vertex.storage import Bucket
 FACTS = read_facts("vertex")
 # Deleting takes the service some seconds; after these it is under way anyhow.
 _DELETE_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+_PLACE_PAUSES_S = (1.0, 2.0, 4.0)
 # Names of answer objects begin so; the first kind that is there is the whole.
 _ANSWERS = ("predictions", "incremental_predictions", "")
 
@@ -128,13 +129,30 @@ class VertexJobs:
             return
 
     def save_answers(self, name: str, path: Path) -> Flow[Path]:
-        """Bring the answers of an ended job to `path`, one JSON object a line, from wherever they were put."""
-        job = yield from self.get(name)
+        """Bring the answers of an ended job to `path`, one JSON object a line, from wherever they were put.
+
+        Raises NotComplete, JobFailed, and NoDestination where the service does not say which folder is this job's:
+        the one that was asked for may hold the folders of others.
+        """
+        job = yield from self._ended(name)
         place = answer_place(job)
         if place.startswith("bq://"):
             yield Work(tables.save_rows, (place, path, self.place))
             return path
         return (yield from self._save_objects(job, place, path))
+
+    def _ended(self, name: str) -> Flow[Job]:
+        """A job that has ended, with the place that it names itself; that may take it a moment."""
+        for pause_s in _PLACE_PAUSES_S:
+            job = yield from self._as_named(name)
+            if job.dest or not (job.succeeded or job.partially_succeeded):
+                return job
+            yield Pause(pause_s)
+        return (yield from self._as_named(name))
+
+    def _as_named(self, name: str) -> Flow[Job]:
+        job = yield from self.get(name)
+        return replace(job, dest=wire.named_destination(job.raw))
 
     def _save_objects(self, job: Job, folder: str, path: Path) -> Flow[Path]:
         bucket = Bucket(self.place.storage_url)

@@ -115,8 +115,7 @@ def parse_job_page(answer: Any) -> JobPage:
 
 def remote_batch(job: Job) -> RemoteBatch:
     """A job in the engine's terms. The tag is the display name; an answer "file" is the folder of its answers."""
-    answer = _mapping(job.raw)
-    folder = _mapping(answer.get("outputInfo")).get("gcsOutputDirectory")
+    folder = _mapping(_mapping(job.raw).get("outputInfo")).get("gcsOutputDirectory")
     stats = job.completion_stats
     sources = (job.src.gcs_uri if job.src else None) or ()
     return RemoteBatch(
@@ -139,17 +138,24 @@ def remote_file(file: File, name: str) -> RemoteFile:
     return RemoteFile(file.name, name, file.size_bytes, file.create_time)
 
 
-def _destination(answer: Mapping[str, Any], phase: Phase | None) -> Destination | None:
-    """Where the answers are, or, while the job runs, below which place they will be; None where it left none."""
-    info, writes = _mapping(answer.get("outputInfo")), _mapping(answer.get("outputConfig"))
+def named_destination(answer: Any) -> Destination | None:
+    """The folder or table of this job's answers and of no other's: the service names it when they are there."""
+    info = _mapping(_mapping(answer).get("outputInfo"))
     if folder := info.get("gcsOutputDirectory"):
         return Destination(gcs_uri=str(folder))
     if table := info.get("bigqueryOutputTable"):
         dataset = str(info.get("bigqueryOutputDataset") or "")
         whole = str(table) if str(table).startswith("bq://") or not dataset else f"{dataset}.{table}"
         return Destination(bigquery_uri=whole)
-    if phase in _ENDED_BADLY:
-        return None
+    return None
+
+
+def _destination(answer: Mapping[str, Any], phase: Phase | None) -> Destination | None:
+    """Where the answers are, or, while the job runs, below which place they will be; None where it left none."""
+    named = named_destination(answer)
+    if named or phase in _ENDED_BADLY:
+        return named
+    writes = _mapping(answer.get("outputConfig"))
     gcs = _mapping(writes.get("gcsDestination")).get("outputUriPrefix")
     bigquery = _mapping(writes.get("bigqueryDestination")).get("outputUri")
     return Destination(gcs_uri=gcs, bigquery_uri=bigquery) if gcs or bigquery else None
