@@ -234,11 +234,10 @@ def test_an_env_file_gives_keys_and_is_never_a_flag(nono: Shell) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_another_account_is_told_apart_instead_of_finding_nothing(nono: Shell) -> None:
-    run = json.loads(nono("run", "rows.csv", *ASK, "--json").stdout)["id"]
-    done = nono("resume", run, OPENAI_API_KEY="another")
-    assert done.returncode == 2
-    assert "belongs to another account" in done.stderr
+def test_another_key_of_the_account_goes_on(nono: Shell) -> None:
+    nono("run", "rows.csv", *ASK, "--detach")
+    done = nono("resume", OPENAI_API_KEY="another")
+    assert done.returncode == 0, done.stderr  # the run knows its address, and the key sees its batches
 
 
 def test_shell_completion_is_there(nono: Shell) -> None:
@@ -371,7 +370,8 @@ def test_results_of_a_run_that_is_under_way_are_not_taken_for_all(nono: Shell) -
     run = nono("run", "rows.csv", *ASK, "--max-cost", "0").stderr.split()[1]
     exported = nono("export", run)
     assert exported.stdout == ""
-    assert "warning: the run is stopped: 0 of 3 rows are settled" in exported.stderr
+    assert f"run {run} is stopped: none of its 3 rows has its outcome yet" in exported.stderr
+    assert exported.returncode != 0
 
 
 def test_an_output_that_is_not_written_yet_is_spoken_of(nono: Shell) -> None:
@@ -395,3 +395,37 @@ def test_what_is_no_env_file_is_said_so(nono: Shell, content: bytes, said: str) 
     done = nono("resume", "--env-file", "keys.env")
     assert done.returncode == 2
     assert said in done.stderr and "hint: " in done.stderr
+
+
+def test_the_results_do_not_take_the_place_of_what_the_run_reads(nono: Shell) -> None:
+    before = (nono.folder / "rows.csv").read_text()
+    for output in ("rows.csv", "./rows.csv"):
+        done = nono("run", "rows.csv", *ASK, "-o", output)
+        assert done.returncode == 2
+        assert f"{output} is what the run reads" in done.stderr
+    assert (nono.folder / "rows.csv").read_text() == before
+    assert nono("ls", "-q").stdout == ""
+
+
+def test_a_quiet_run_says_its_id(nono: Shell) -> None:
+    done = nono("run", "rows.csv", *ASK, "-q", "-o", "out.csv")
+    assert done.stdout.split() == nono("ls", "-q").stdout.split()
+
+
+def test_an_endpoint_may_be_called_by_its_last_words(nono: Shell) -> None:
+    done = nono("run", "rows.csv", *ASK, "--endpoint", "responses", "-o", "out.csv")
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_begins_as_json_and_is_none_is_told(nono: Shell) -> None:
+    done = nono("check", "rows.csv", *ASK, "--param", "stop=[")
+    assert done.returncode == 2
+    assert "--param stop: '[' is not JSON" in done.stderr
+
+
+def test_reading_commands_mean_the_newest_run_and_say_which(nono: Shell) -> None:
+    older = nono("run", "rows.csv", *ASK, "--max-cost", "0").stderr.split()[1]
+    newer = nono("run", "rows.csv", *ASK, "--system", "Be brief.", "-q").stdout.strip()
+    assert older != newer
+    assert f"3 rows of run {newer}" in nono("export", "-o", "out.csv").stderr
+    assert f"no errors in run {newer}" in nono("errors").stderr

@@ -147,7 +147,11 @@ def _param(text: str) -> tuple[str, Any]:
         raise SettingsError(f"--param {text!r} is not NAME=JSON", hint="for example --param reasoning_effort='\"low\"'")
     try:
         return name, json.loads(value)
-    except ValueError:
+    except ValueError as error:
+        if value.lstrip()[:1] in ("[", "{", '"'):
+            raise SettingsError(
+                f"--param {name}: {value!r} is not JSON: {error}", hint="or leave the brackets out"
+            ) from error
         return name, value
 
 

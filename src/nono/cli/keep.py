@@ -17,7 +17,7 @@ from nono.cli.choices import (
     run_argument,
     yes_option,
 )
-from nono.errors import SettingsError
+from nono.errors import InputError, SettingsError
 
 
 @click.command()
@@ -37,7 +37,9 @@ from nono.errors import SettingsError
 )
 @json_option
 def export(run: str | None, output: str, format_: str | None, as_json: bool) -> None:
-    """Write a run's results, in input order. Texts that a spreadsheet would run as formulas are guarded in CSV.
+    """Write a run's results, in input order; without RUN, those of the newest.
+
+    Texts that a spreadsheet would run as formulas are guarded in CSV.
 
     \b
     Example:
@@ -45,19 +47,24 @@ def export(run: str | None, output: str, format_: str | None, as_json: bool) -> 
       nono export nightly-tags | head
     """
     from nono.cli.live import counted
-    from nono.runs.starting import open_run
+    from nono.cli.steer import opened
 
-    found = open_run(run)
+    found = opened(run, to="read")
     if as_json and output == "-":
         raise SettingsError("--json and the results would both go to stdout", hint="name a file: -o results.jsonl")
     status = found.status
+    if status.rows and not found.results().parts:
+        raise InputError(
+            f"run {found.id} is {status.state}: none of its {counted(status.rows, 'row')} has its outcome yet",
+            hint=f"`nono watch {found.id}` brings the answers",
+        )
     written = found.export(output if output == "-" else Path(output), format=format_)
     if written < status.rows:
         click.echo(f"warning: the run is {status.state}: {written:,} of {status.rows:,} rows are settled", err=True)
     if as_json:
         click.echo(json.dumps({"run": found.id, "rows": written, "output": output}))
     else:
-        click.echo(counted(written, "row"), err=True)
+        click.echo(f"{counted(written, 'row')} of run {found.id}", err=True)
 
 
 @click.command()
@@ -126,7 +133,7 @@ def purge(run: str, yes: bool, as_json: bool) -> None:
     from nono.runs.workspace import Workspace
 
     workspace = Workspace()
-    found = workspace.find(run)
+    found = workspace.find(run, to="delete")
     confirm(f"forget run {found.id} ({found.name or 'unnamed'}) and delete its results?", yes=yes)
     purge_run(workspace, found.id)
     if as_json:

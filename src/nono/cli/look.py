@@ -87,7 +87,7 @@ def status(run: str | None, as_json: bool) -> None:
 
     # Without the engine and all that plans: whoever asks every second is answered at once.
     workspace = Workspace()
-    run_id = workspace.find(run).id
+    run_id = workspace.find(run, to="steer" if run is None else "read").id
     found = read_status(workspace.ledger, run_id)
     counts = workspace.ledger.error_counts(found.id) if found.failed or found.sent_again else []
     if as_json:
@@ -114,9 +114,9 @@ def show(run: str, row: str, as_json: bool) -> None:
     Example:
       nono show nightly-tags 17
     """
-    from nono.runs.starting import open_run
+    from nono.cli.steer import opened
 
-    found = open_run(run).row_result(row)
+    found = opened(run, to="read").row_result(row)
     if as_json:
         click.echo(json.dumps(found, default=str))
         return
@@ -130,20 +130,21 @@ def show(run: str, row: str, as_json: bool) -> None:
 @click.option("--limit", default=5, show_default=True, help="Examples per reason.")
 @json_option
 def errors(run: str | None, limit: int, as_json: bool) -> None:
-    """What failed, grouped by reason, with examples.
+    """What failed, grouped by reason, with examples; without RUN, of the newest.
 
     \b
     Example:
       nono errors nightly-tags
     """
-    from nono.runs.starting import open_run
+    from nono.cli.steer import opened
 
-    groups = open_run(run).errors(examples=limit)
+    found = opened(run, to="read")
+    groups = found.errors(examples=limit)
     if as_json:
         click.echo(json.dumps([group.to_dict() for group in groups]))
         return
     if not groups:
-        click.echo("no errors", err=True)
+        click.echo(f"no errors in run {found.id}", err=True)
     for group in groups:
         click.echo(f"{group.count:,}\t{group.outcome}\t{group.code}\t{group.message}")
         for custom_id in group.examples:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ def command(
         from nono.runs.results import check_target
 
         check_target(output)  # now, not after hours
+        check_distinct(output, source, given["prompt"])
     asked = words(given)
     run = nono.run(source, new=new, max_cost=max_cost, **asked)
     status = run.status
@@ -99,7 +101,7 @@ def command(
             click.echo(f"warning: {warning}", err=True)
         if status.reused:
             click.echo(f"{status.reused:,} of {status.rows:,} rows have answers from earlier runs", err=True)
-    if quiet and detach:
+    if quiet and not as_json and output != "-":
         click.echo(run.id)
     if status.over:
         if as_json:
@@ -121,6 +123,15 @@ def command(
     elif output is not None:
         click.echo(f"nothing is written to {output} yet; when all is there: nono export {run.id} -o {output}", err=True)
     sys.exit(code)
+
+
+def check_distinct(output: str, *inputs: str | None) -> None:
+    """Raise SettingsError where the results would take the place of what they are made from."""
+    for given in inputs:
+        path = Path((given or "").removeprefix("@"))
+        with suppress(OSError, ValueError):  # not every text is a path
+            if path.is_file() and path.samefile(output):
+                raise SettingsError(f"{output} is what the run reads", hint="write the results to another file")
 
 
 # A run that is expected to cost more is not started without a budget or a yes.

@@ -31,6 +31,7 @@ from nono.errors import SettingsError
 if TYPE_CHECKING:
     from nono.runs.run import Run
     from nono.runs.status import RunStatus
+    from nono.runs.workspace import Purpose
 
 
 def finish(status: RunStatus, *, quiet: bool = False, exports: bool = False) -> int:
@@ -108,11 +109,13 @@ def _left(status: RunStatus, signals: list[int]) -> int:
     return 128 + signals[0]
 
 
-def opened(name: str | None, env_file: str | None = None) -> Run:
-    from nono.runs.starting import open_run
+def opened(name: str | None, env_file: str | None = None, *, to: Purpose = "steer") -> Run:
+    from nono.runs.run import Run
+    from nono.runs.workspace import Workspace
 
     read_env_file(env_file)
-    return open_run(name)
+    workspace = Workspace()
+    return Run(workspace, workspace.find(name, to=to).id)
 
 
 @click.command()
@@ -187,9 +190,9 @@ def retry(run: str | None, which: str | None, quiet: bool, as_json: bool, env_fi
     """
     from nono.cli.live import counted
 
-    found = opened(run, env_file)
+    found = opened(run, env_file, to="read")  # one that is over has such rows
     count = found.plan_retry(which or "all")
-    click.echo(f"to be sent again: {counted(count, 'row')}", err=True)
+    click.echo(f"to be sent again: {counted(count, 'row')} of run {found.id}", err=True)
     sys.exit(follow(found, quiet=quiet, as_json=as_json))
 
 

@@ -70,6 +70,20 @@ class _ArrowSource(Source):
             ) from error
 
 
+def _check_type(source: str, field: Any) -> None:
+    """Raise BadInput for a column that a table of results cannot hold: Arrow has types that Parquet has not."""
+    arrow = pyarrow(f"reading {source}")
+    import pyarrow.parquet as pq
+
+    try:
+        pq.write_table(arrow.schema([field]).empty_table(), arrow.BufferOutputStream())
+    except arrow.ArrowException as error:
+        raise BadInput(
+            f"{source}: column {field.name!r} is of a type that no table of results can hold: {field.type}",
+            hint="cast it to text, or leave it out",
+        ) from error
+
+
 def batches_of(tables: Iterable[Any], kind: str = "arrow") -> Iterator[ArrowBatch]:
     """Record batches, cut into about equal pieces where they are large."""
     first = 0
@@ -105,6 +119,13 @@ class ParquetSource(_ArrowSource):
 
 class ArrowSource(_ArrowSource):
     """An Arrow IPC file (Feather is one) or stream."""
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        names = super().columns
+        for name in names:
+            _check_type(self.name, self.schema.field(name))
+        return names
 
     @contextmanager
     def _reader(self) -> Iterator[Any]:

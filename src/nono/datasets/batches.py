@@ -138,6 +138,10 @@ class ArrowBatch:
         values: list[Any]
         try:
             values = array.to_pylist()
+        except OverflowError as error:
+            raise InputError(
+                f"column {name!r} holds a {array.type} that Python has no value for: {error}", hint="cast it to text"
+            ) from error
         except UnicodeDecodeError:  # Arrow believes a file that says that its bytes are UTF-8
             values = []
             for value in array:

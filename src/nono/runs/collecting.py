@@ -36,8 +36,9 @@ def collect(workspace: Workspace) -> int:
     for folder in root.iterdir() if root.is_dir() else ():
         run = known.get(folder.name)
         if run is None:
-            # It may be that somebody plans it at this moment: its row comes last.
-            if time.time() - folder.stat().st_mtime > ABANDONED_AFTER_S:
+            # It may be that somebody plans it at this moment: its row comes last. And what has answers was once known:
+            # the ledger is another one, perhaps from a backup.
+            if time.time() - folder.stat().st_mtime > ABANDONED_AFTER_S and not _has_answers(folder):
                 freed += _remove(folder)
         elif run.state in (RunState.FINISHED, RunState.CANCELLED):
             totals = workspace.ledger.totals(run.id)
@@ -108,6 +109,10 @@ def cancel_orphans(there: There, batches: list[RemoteBatch]) -> int:
     finally:
         sender.close()
     return len(at_work)
+
+
+def _has_answers(folder: Path) -> bool:
+    return any(any((folder / name).iterdir()) for name in ("answers", "asked", "results") if (folder / name).is_dir())
 
 
 def _remove(path: Path) -> int:

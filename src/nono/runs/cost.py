@@ -219,8 +219,14 @@ def cost_usd(requests: int, tokens: int, task: Task, price: Price, at: int) -> f
 
 
 def _output_limit(task: Task) -> int | None:
-    parameters = task.parameters or {}
-    for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
-        if isinstance(parameters.get(name), int):
-            return int(parameters[name])
-    return None
+    asked = {**(task.parameters or {}), **(task.extra_body or {})}
+    for name in ("generationConfig", "generation_config"):
+        if isinstance(asked.get(name), Mapping):
+            asked |= asked[name]
+    limits = (asked.get(name) for name in _OUTPUT_LIMITS)
+    limit = max((limit for limit in limits if isinstance(limit, int)), default=None)
+    choices = next((asked[name] for name in ("n", "candidateCount") if isinstance(asked.get(name), int)), 1)
+    return None if limit is None else limit * max(1, choices)
+
+
+_OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens")

@@ -18,6 +18,7 @@ class Happened(StrEnum):
     RUN_STOPPED = "run_stopped"  # reason
     RUN_FINISHED = "run_finished"  # outcome counters
     RUN_CANCELLED = "run_cancelled"
+    KEY_CHANGED = "key_changed"  # before, after (fingerprints)
     UPLOADED = "uploaded"  # file_id, bytes
     CREATE_SENT = "create_sent"  # tag
     CREATED = "created"  # batch_id

@@ -121,7 +121,7 @@ def _refused_for_room(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> 
 
 def _make_room(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None:
     shard = bench.shard(attempt)
-    _, others = bench.ledger.enqueued(bench.run.account, bench.run.model, ahead_of=attempt)
+    _, others = bench.ledger.enqueued(bench.run.account, bench.run.model, ahead_of=attempt, now=bench.now())
     limit = batch.backpressure_limit_tokens
     if limit is not None:
         with bench.commit() as commit:
@@ -185,7 +185,7 @@ def fetch(bench: Bench, attempt: AttemptRow) -> None:
             bench.seen.pop(attempt.batch_id, None)
             # Where nobody names its size, a download that broke off looks whole: it is begun anew.
             for file in files:
-                file.unlink()
+                _put_aside(file)
             with bench.commit() as commit:
                 commit.keep(attempt, due_in_s=LATE_OUTPUT_S, tries=attempt.tries + 1)
             return
@@ -197,6 +197,10 @@ def fetch(bench: Bench, attempt: AttemptRow) -> None:
                 state=batch.native_state,
             )
     except (NotFound, Forbidden, NoDestination) as error:
+        # What came short before is more than nothing.
+        if attempt.tries >= LATE_OUTPUT_TRIES and (files := _brought_back(into)):
+            _fetched(bench, attempt, files)
+            return
         # A proxy that lets nothing through says nothing about the answers.
         shut_out = isinstance(error, Forbidden) and is_somebody_elses(error)
         if attempt.tries < (bench.settings.patience if shut_out else LATE_OUTPUT_TRIES):
@@ -210,9 +214,33 @@ def fetch(bench: Bench, attempt: AttemptRow) -> None:
     except NonoError as error:
         postpone(bench, attempt, "fetch", error)
         return
+    _fetched(bench, attempt, _brought_back(into) or files)
+
+
+def _fetched(bench: Bench, attempt: AttemptRow, files: list[Path]) -> None:
     with bench.commit() as commit:
         attempt = commit.move(attempt, AttemptState.FETCHED)
         commit.event(Happened.FETCHED, attempt, files=len(files), bytes=sum(file.stat().st_size for file in files))
+
+
+def _put_aside(file: Path) -> None:
+    """Keep the larger one of what came short now and what came short before."""
+    aside = file.with_name(f"{file.name}.short.part")
+    if aside.exists() and aside.stat().st_size >= file.stat().st_size:
+        file.unlink()
+    else:
+        file.replace(aside)
+
+
+def _brought_back(into: Path) -> list[Path]:
+    """The answer files of an attempt, each as long as it ever came; what is short of that goes."""
+    for aside in sorted(into.glob("*.short.part")):
+        file = aside.with_name(aside.name.removesuffix(".short.part"))
+        if file.exists() and file.stat().st_size >= aside.stat().st_size:
+            aside.unlink()
+        else:
+            aside.replace(file)
+    return sorted(file for file in into.iterdir() if file.suffix != ".part")
 
 
 def _is_short(bench: Bench, batch: RemoteBatch, files: list[Path]) -> bool:

@@ -81,7 +81,8 @@ def find_batches(bench: Bench, attempt: AttemptRow) -> list[RemoteBatch]:
     while True:
         page, cursor = bench.perform(bench.provider.list_page(cursor))
         for batch in page:
-            by_file = batch.tag is None and batch.input_file_id == attempt.file_id
+            # A file outlives a batch that was refused for want of room: that one was this attempt's before.
+            by_file = batch.tag is None and batch.input_file_id == attempt.file_id and not batch.backpressure
             if batch.tag == attempt.tag or by_file:
                 found[batch.id] = batch
         if cursor is None:

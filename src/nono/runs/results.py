@@ -7,6 +7,7 @@ An export appears whole or not at all. CSV is safe to open in a spreadsheet: a t
 from __future__ import annotations
 
 import gzip
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -114,6 +115,10 @@ def _checked(path: Path) -> Path:
         raise InputError(f"{path}: there is no folder {path.parent}", hint="make it first")
     if path.is_dir():
         raise InputError(f"{path}: is a folder", hint="name a file in it")
+    # A pipe or a device is written itself, a file is put in its place whole.
+    written = path if path.exists() and not path.is_file() else path.resolve().parent
+    if not os.access(written, os.W_OK):
+        raise InputError(f"{path}: cannot be written: {written} is read-only", hint="choose another place")
     return path
 
 

@@ -19,6 +19,7 @@ from nono.runs import stragglers
 from nono.runs.admission import over_budget
 from nono.runs.asked import LOST, SYNC_ANSWERS
 from nono.runs.bench import Bench, Commit, RunStops
+from nono.runs.cost import cost_usd
 from nono.runs.encoding import generated_id
 from nono.runs.events import Happened
 from nono.runs.harvest import ANSWERS_GONE
@@ -322,10 +323,4 @@ def _price(bench: Bench, shard: _Shard, *, sync: bool) -> float | None:
     """The high guess for a shard that has been written."""
     if sync:
         return stragglers.full_price_usd(bench, shard.requests, shard.tokens)
-    return _cost_share(bench, shard.tokens)
-
-
-def _cost_share(bench: Bench, tokens: float) -> float | None:
-    """The estimate for some of the plan's tokens, by the shards that are already there."""
-    first = bench.ledger.shards(bench.run.id)[0]
-    return None if first.cost_usd is None or not first.tokens else first.cost_usd * tokens / first.tokens
+    return None if bench.price is None else cost_usd(shard.requests, round(shard.tokens), bench.task, bench.price, 1)

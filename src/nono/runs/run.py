@@ -70,6 +70,7 @@ class Run:
         self._settings = settings
         self._subscribers: list[Callable[[Event], object]] = []
         self._engine: Engine | None = None
+        self._leaving = False
 
     # --- looking ---
 
@@ -186,13 +187,16 @@ class Run:
         """
         if self.row.state is RunState.CANCELLED and self._nothing_to_do():
             return self.status
-        with self._at_work(settings) as engine:
-            carry_on(
-                engine,
-                (lambda: progress(self.status)) if progress is not None else None,
-                timeout_s=timeout_s,
-                until_submitted=until_submitted,
-            )
+        try:
+            with self._at_work(settings) as engine:
+                carry_on(
+                    engine,
+                    (lambda: progress(self.status)) if progress is not None else None,
+                    timeout_s=timeout_s,
+                    until_submitted=until_submitted,
+                )
+        finally:
+            self._leaving = False
         status = self.status
         if progress is not None:
             progress(status)
@@ -220,9 +224,10 @@ class Run:
             raise
 
     def leave(self) -> None:
-        """Ask a `wait` of this process to end after the steps that are being taken."""
-        if self._engine is not None:
-            self._engine.leave()
+        """Ask a `wait` of this process to end after the steps that are being taken; where none has begun, the next."""
+        self._leaving = True
+        if (engine := self._engine) is not None:
+            engine.leave()
 
     def wake(self) -> None:
         """Look at the provider now rather than at the next poll: for webhooks."""
@@ -243,9 +248,12 @@ class Run:
             settings=settings or self._settings,
             tell=self._tell,
         )
-        with work as self._engine:
+        with work as engine:
+            self._engine = engine
+            if self._leaving:  # asked for while there was no engine to ask
+                engine.leave()
             try:
-                yield self._engine
+                yield engine
             finally:
                 self._engine = None
 

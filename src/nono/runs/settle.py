@@ -7,11 +7,11 @@ outcome wins; what fits nothing is reported and harms no other row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
-from nono.datasets import Source
+from nono.datasets import Batch, Source
 from nono.providers import Provider, Task
 from nono.runs.borrowed import Borrowed
 from nono.runs.cost import Price
@@ -41,6 +41,7 @@ def settle(
     full_price: Price | None = None,
     reask: int = 0,
     into: Path | None = None,
+    as_text: bool = False,
 ) -> PartSummary:
     """Write the results of a part into the folder `results`: one row per input row, in order, whole or not at all.
 
@@ -70,16 +71,56 @@ def settle(
     path = part_path(results, part.no)
     path = path if into is None else into / path.name
     try:
-        with open_part(path, layout) as table:
-            for batch in source.batches():
+        with open_part(path, layout, as_text=as_text) as table:
+            for batch in _cut(source.batches(), _rows_at_once(part, attempts)):
                 table.write(batch, settled.columns(batch, part.first_row))
+        return tally.summary(path)
+    except Exception as error:
+        if as_text or not _is_arrows(error):
+            raise
     finally:
         for one in joined:
             one.close()
         reused.close()
-    return tally.summary(path)
+    # What the data set has there, Parquet has not: what was paid for is not lost for that.
+    return settle(
+        part,
+        attempts,
+        provider=provider,
+        task=task,
+        columns=columns,
+        id_column=id_column,
+        rows=rows,
+        results=results,
+        price=price,
+        full_price=full_price,
+        reask=reask,
+        into=into,
+        as_text=True,
+    )
 
 
+def _rows_at_once(part: PlannedPart, attempts: Sequence[Answers]) -> int:
+    """So many that their answers are some megabytes: a picture is as large as a thousand texts."""
+    answer_bytes = sum(file.stat().st_size for one in attempts for file in one.files if file.exists())
+    return max(MOST_BYTES * part.row_count // max(1, answer_bytes), LEAST_ROWS)
+
+
+def _cut(batches: Iterator[Batch], rows: int) -> Iterator[Batch]:
+    for batch in batches:
+        if batch.size <= rows:
+            yield batch
+        else:
+            yield from (batch.cut(start, min(start + rows, batch.size)) for start in range(0, batch.size, rows))
+
+
+def _is_arrows(error: Exception) -> bool:
+    return any(kind.__name__ == "ArrowException" for kind in type(error).__mro__)
+
+
+# Answers that are in memory at a time, about.
+MOST_BYTES = 32 << 20
+LEAST_ROWS = 16
 _OTHER_COLUMNS: Mapping[str, tuple[Column, ...]] = {"embedding": (EMBEDDING,), "moderation": MODERATION_COLUMNS}
 
 

@@ -54,8 +54,9 @@ class RunSpec:
 
     def fingerprint(self, data_fingerprint: str) -> str:
         """The same for the same data, template, model and parameters: the same work."""
-        # Whether requests are held against a table changes none of them.
-        task = {name: value for name, value in msgspec.to_builtins(self.task).items() if name != "check"}
+        # Whether requests are held against a table changes none of them; nor does a word that nobody has said.
+        unsaid = msgspec.to_builtins(Task("", "")) | {"check": self.task.check}
+        task = {name: value for name, value in msgspec.to_builtins(self.task).items() if value != unsaid[name]}
         asked = [self.provider, task, self.prompt, self.id_column, self.images, self.base_url]
         asked += [dict(self.options)] if self.options else []
         digest = hashlib.sha256(msgspec.json.encode(asked, order="deterministic"))

@@ -14,7 +14,7 @@ from nono.providers import Provider, Task
 from nono.runs import cost
 from nono.runs.bench import FinishSync, Settings, tag
 from nono.runs.clock import SystemClock
-from nono.runs.ledger import RunRow
+from nono.runs.ledger import RunRow, RunState
 from nono.runs.pictures import fingerprint_with_pictures
 from nono.runs.plan import ROWS_PER_PART, Plan
 from nono.runs.preview import cut_up, earlier_of
@@ -56,9 +56,11 @@ def run(
     takes the place of what they say. `Request`s are sent as they are, to their endpoint.
 
     The same words over the same data find the same run again, finished or not, unless `new` is set: what was answered
-    is not sent again; budget, attempts and the like are those of the last call. `max_cost` is a budget in US dollars.
-    `reask`: how often an answer that does not fit `schema` is sent back with what is wrong with it. `finish_sync`: ask
-    the last rows without a batch, at the full price, when their batch's time is nearly over (`FinishSync` says when).
+    is not sent again; name, budget, attempts and the like are those of the last call. `max_cost` is a budget in US
+    dollars. `reask`: how often an answer that does not fit `schema` is sent back with what is wrong with it.
+    `finish_sync`: ask the last rows without a batch, at the full price, when their batch's time is nearly over
+    (`FinishSync` says when).
+    A run that was cancelled is not found again: another one begins, with the answers that it had.
     With `reuse`, a row whose request an earlier run of the workspace has an answer to gets that answer, for nothing;
     the name of a run, or several, limits it to these.
     Raises PlanRefused for what is wrong with data, template or schema, before anything is sent; MissingKey.
@@ -85,7 +87,12 @@ def run(
     fingerprint = spec.fingerprint(fingerprint_with_pictures(data, spec.images))
     known = None if new else workspace.ledger.latest_run_with(fingerprint)
     if known is not None:
-        return Run(workspace, known.id, api_key=api_key, settings=spec.settings)
+        return _found_again(workspace, known, name, api_key, spec)
+    if not new and not reuse:
+        # What a cancelled run has answered is paid for.
+        reuse = [
+            run.id for run in workspace.runs() if run.fingerprint == fingerprint and run.state is RunState.CANCELLED
+        ]
     run_id = new_run_id()
     folder = workspace.folder(run_id)
     try:
@@ -99,8 +106,16 @@ def run(
         raise
     if known is not None:
         folder.remove()
-        return Run(workspace, known.id, api_key=api_key, settings=spec.settings)
+        return _found_again(workspace, known, name, api_key, spec)
     return Run(workspace, run_id, api_key=api_key)
+
+
+def _found_again(workspace: Workspace, known: RunRow, name: str | None, api_key: str | None, spec: RunSpec) -> Run:
+    """A run that is there already, with the settings and the name of the last call."""
+    if name is not None and name != known.name:
+        with workspace.ledger.transaction() as work:
+            work.set_name(known.id, name)
+    return Run(workspace, known.id, api_key=api_key, settings=spec.settings)
 
 
 def open_run(name: str | None = None, *, home: str | os.PathLike[str] | None = None, api_key: str | None = None) -> Run:
@@ -109,7 +124,7 @@ def open_run(name: str | None = None, *, home: str | os.PathLike[str] | None = N
     Raises InputError if there is none.
     """
     workspace = Workspace(home)
-    return Run(workspace, workspace.find(name).id, api_key=api_key)
+    return Run(workspace, workspace.find(name, to="steer" if name is None else "read").id, api_key=api_key)
 
 
 def adopt(

@@ -90,11 +90,15 @@ def part_path(folder: Path, part_no: int) -> Path:
 
 
 @contextmanager
-def open_part(path: Path, layout: Layout) -> Iterator[PartFile]:
-    """Write a results part; it appears whole at the end of the block, or not at all."""
+def open_part(path: Path, layout: Layout, *, as_text: bool = False) -> Iterator[PartFile]:
+    """Write a results part; it appears whole at the end of the block, or not at all.
+
+    With `as_text`, input columns that are not of the plainest types are written as texts: Parquet refuses some types,
+    and some values of others.
+    """
     with whole_file(path, mode=0o600) as file:
         if path.suffix == ".parquet":
-            table = _ParquetPart(file, layout)
+            table = _ParquetPart(file, layout, as_text=as_text)
             try:
                 yield table
             except BaseException:
@@ -114,18 +118,21 @@ class _LinesPart:
     def write(self, inputs: Batch, results: Mapping[str, Sequence[Any]]) -> None:
         names = list(results)
         renamed = self._layout.inputs
-        self._file.write(
-            self._encode(
-                {new: row.get(old) for old, new in renamed.items()} | dict(zip(names, values, strict=True))
-                for row, values in zip(inputs.rows(), zip(*results.values(), strict=True), strict=True)
-            )
-        )
+        rows = [
+            {new: row.get(old) for old, new in renamed.items()} | dict(zip(names, values, strict=True))
+            for row, values in zip(inputs.rows(), zip(*results.values(), strict=True), strict=True)
+        ]
+        try:
+            self._file.write(self._encode(rows))
+        except (UnicodeEncodeError, OverflowError):
+            self._file.write(self._encode([_cleaned(row) for row in rows]))
 
 
 class _ParquetPart:
-    def __init__(self, file: Any, layout: Layout) -> None:
+    def __init__(self, file: Any, layout: Layout, *, as_text: bool) -> None:
         self._file = file
         self._layout = layout
+        self._as_text = as_text
         self._writer: Any = None
         # Row groups are compressed and written while the next one's rows are settled.
         self._behind = Behind(waiting=1)
@@ -147,7 +154,11 @@ class _ParquetPart:
         for column in self._layout.input_columns:
             if isinstance(inputs, ArrowBatch) and column.name in inputs.names:
                 array = inputs.table.column(column.name)
-                fields.append(inputs.table.schema.field(column.name).with_name(self._layout.inputs[column.name]))
+                field = inputs.table.schema.field(column.name).with_name(self._layout.inputs[column.name])
+                if self._as_text and not _is_plain(array.type):
+                    array = _texts(array)
+                    field = pa.field(field.name, array.type)
+                fields.append(field)
                 arrays.append(array)
             else:
                 add_array(column, self._layout.inputs[column.name], plain(inputs.column(column.name)), fields, arrays)
@@ -177,6 +188,33 @@ class _ParquetPart:
         self._behind.stop()
         if self._writer is not None:
             self._writer.close()
+
+
+def _is_plain(kind: Any) -> bool:
+    from pyarrow import types
+
+    return any(
+        alike(kind) for alike in (types.is_string, types.is_large_string, types.is_integer, types.is_floating,
+                                  types.is_boolean, types.is_null)
+    )  # fmt: skip
+
+
+def _texts(array: Any) -> Any:
+    """A column as texts: Arrow's own, else JSON, else what of it can be said."""
+    import pyarrow as pa
+
+    try:
+        return array.cast(pa.string())
+    except pa.ArrowException:
+        return ARRAYS["text"]([None if one is None else clean(one) for one in map(_said, array)])
+
+
+def _said(value: Any) -> str | None:
+    try:
+        found = value.as_py()
+    except (OverflowError, ValueError):
+        return str(getattr(value, "value", value.type))
+    return None if found is None else found if isinstance(found, str) else json_text(found)
 
 
 def plain(values: Iterable[Any]) -> list[Any]:
@@ -213,6 +251,20 @@ def json_text(value: Any) -> str:
 def clean(text: str) -> str:
     """A text without lone surrogates: JSON can write them, UTF-8 cannot."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _cleaned(value: Any) -> Any:
+    """A value as JSON can hold it, with all that is in it."""
+    match value:
+        case str():
+            return clean(value)
+        case Mapping():
+            return {clean(str(name)): _cleaned(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_cleaned(one) for one in value]
+        case int() if not -(1 << 63) <= value < 1 << 64:
+            return str(value)
+    return value
 
 
 def _fitting(kind: str, value: Any) -> Any:

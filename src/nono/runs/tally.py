@@ -56,6 +56,8 @@ class PartSummary(msgspec.Struct, frozen=True):
     stops_run: RequestError | None = None
 
 
+# More is a mistake of the service, and more than the ledger can hold.
+MOST_TOKENS = 1 << 53
 # What is said of rows whose failure the provider gave no reason for.
 UNSAID = {
     Outcome.ERRORED: RequestError("errored", "the provider gave no reason", retryable=True),
@@ -113,7 +115,8 @@ class Tally:
         error = settled.error
         if error is not None:
             last = settled.last or error
-            again = last.retryable or settled.reask
+            # Where the account is empty, the run stops; who resumes it has filled the account.
+            again = last.retryable or last.stops_run or settled.reask
             self._count(error, row, again=again)
             if again:
                 self._retryable.append(self._part.first_row + row)
@@ -167,11 +170,12 @@ class Tally:
         self._errors[error.code] = msgspec.structs.replace(known, count=known.count + 1, again=known.again + again)
 
     def summary(self, path: Path) -> PartSummary:
+        counts = (self._input, self._output, self._cached, self._reasoning)
         return PartSummary(
             no=self._part.no,
             path=path,
             outcomes=self._outcomes,
-            usage=Usage(self._input, self._output, self._cached, self._reasoning),
+            usage=Usage(*(min(count, MOST_TOKENS) for count in counts)),
             cost_usd=None if self._price is None else self._cost_usd,
             sync_cost_usd=self._sync_cost_usd or None,
             retryable=tuple(self._retryable),

@@ -128,7 +128,7 @@ def make_spec(
 
 def provider_and_model(model: str) -> tuple[Provider, str]:
     """`openai/gpt-4o-mini` as a provider and the model's name there. Raises InputError."""
-    name, slash, rest = model.partition("/")
+    name, slash, rest = model.partition("/") if isinstance(model, str) else ("", "", "")
     if not slash or not rest:
         raise InputError(
             f"model {model!r} names no provider", hint="write provider/model, for example openai/gpt-4o-mini"

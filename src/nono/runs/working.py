@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from nono.errors import SettingsError
 from nono.exchange import Send
+from nono.runs.accounts import check_account
 from nono.runs.bench import Bench, Settings
 from nono.runs.clock import Clock
 from nono.runs.cost import check_budget, price_of
@@ -45,11 +45,6 @@ def at_work(
     spec = load_spec(folder)
     provider = spec.provider_there()
     account = provider.account(api_key=api_key, base_url=spec.base_url)
-    if account.fingerprint() != run.account:
-        raise SettingsError(
-            f"run {run.id} belongs to another account ({run.account} is not {account.fingerprint()})",
-            hint="use the key and the base URL it was started with: another account does not see its batches",
-        )
     with ExitStack() as held:
         ownership = held.enter_context(Ownership(workspace.ledger, run, folder.path, clock))
         if send is None:
@@ -75,6 +70,7 @@ def at_work(
             tell=tell,
             adopts=spec.adopts,
         )
+        check_account(bench, account)
         yield Engine(bench, ownership)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from nono.errors import InputError
 from nono.runs.folder import RunFolder, private_folder, run_folder, workspace
@@ -15,6 +16,8 @@ _ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 _ID_LENGTH = 10
 LEDGER = "ledger.db"
 LONGEST_NAME = 100
+OVER = (RunState.FINISHED, RunState.CANCELLED)
+Purpose = Literal["read", "steer", "delete"]
 
 
 class Workspace:
@@ -36,11 +39,11 @@ class Workspace:
     def folder(self, run_id: str) -> RunFolder:
         return run_folder(self.home, run_id)
 
-    def find(self, name: str | None = None) -> RunRow:
-        """A run by its name, its id or its beginning; without one, the newest that is not over, or the newest.
+    def find(self, name: str | None = None, *, to: Purpose = "read") -> RunRow:
+        """A run by its name, its id or the id's beginning; without one, the newest.
 
-        Of several runs with one name it is the newest. Raises InputError if there is none, or if ids of several begin
-        so.
+        Who wants to `steer` gets a run that is not over before one that is; who wants to `delete`, none that shares its
+        name with another. Raises InputError if there is none, or several of which any could be meant.
         """
         runs = self.runs()
         if name is None:
@@ -48,14 +51,19 @@ class Workspace:
                 raise InputError(
                     f"no runs in {self.home}", hint="`nono run` makes one; NONO_HOME chooses the workspace"
                 )
-            return next((run for run in runs if run.state not in (RunState.FINISHED, RunState.CANCELLED)), runs[0])
+            return next((run for run in runs if to == "steer" and run.state not in OVER), runs[0])
         found = self.ledger.runs_named(name) if runs else []
         exact = [run for run in found if name in (run.id, run.name)]
         chosen = exact or found
         if not chosen:
             raise InputError(f"no run called {name!r} in {self.home}", hint="`nono ls` lists them")
-        if len(chosen) > 1 and not exact:
-            raise InputError(f"{name!r} fits {len(chosen)} runs: {', '.join(run.id for run in chosen[:5])}")
+        if to == "steer" and exact:
+            chosen = [run for run in chosen if run.state not in OVER] or chosen[:1]
+        if len(chosen) > 1 and (to != "read" or not exact):
+            raise InputError(
+                f"{name!r} fits {len(chosen)} runs: {', '.join(run.id for run in chosen[:5])}",
+                hint="say which one by its id; `nono ls` shows them",
+            )
         return chosen[0]
 
     def close(self) -> None:

@@ -68,6 +68,7 @@ class OpenAIProvider:
             raise InputError(
                 f"a task of kind {task.kind!r} names no endpoint", hint=f"one of {', '.join(bodies.ENDPOINTS)}"
             )
+        endpoint = bodies.whole_name(endpoint)
         family = bodies.family_of(endpoint)
         if family is None and endpoint not in bodies.ENDPOINTS:
             raise InputError(

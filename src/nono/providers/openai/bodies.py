@@ -139,6 +139,12 @@ def family_of(endpoint: str) -> Family | None:
     return _FAMILIES.get(_last_words(endpoint))
 
 
+def whole_name(endpoint: str) -> str:
+    """An endpoint as a path, where only its last words are given: `responses` is `/v1/responses`."""
+    whole = f"/v1/{endpoint}"
+    return whole if whole in ENDPOINTS else endpoint
+
+
 def _last_words(endpoint: str) -> str:
     """An endpoint without the version in front."""
     return re.sub(r"^/(?:v\d+\w*/)?", "", endpoint)

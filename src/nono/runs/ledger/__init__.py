@@ -188,10 +188,11 @@ class Ledger:
         """How many requests of later rounds may still bring an answer."""
         return int(self._value("sent_again", run_id=run_id))
 
-    def enqueued(self, account: str, model: str, *, ahead_of: AttemptRow) -> tuple[int, int]:
+    def enqueued(self, account: str, model: str, *, ahead_of: AttemptRow, now: int) -> tuple[int, int]:
         """Estimated tokens and number of batches that are at work for an account and model, or will be before
         `ahead_of`."""
         values = {"account": account, "model": model, "ahead_of": ahead_of.id, "run_id": ahead_of.run_id}
+        values["now"] = now
         with self._lock, translated(self.path):
             row = self._db.execute(statements()["enqueued_tokens"], values).fetchone()
         return row["tokens"], row["batches"]

@@ -51,6 +51,13 @@ UPDATE runs SET wish = :wish WHERE id = :id;
 -- What may be changed when a run is resumed.
 UPDATE runs SET max_cost_usd = :max_cost_usd, max_attempts = :max_attempts WHERE id = :id AND epoch = :epoch;
 
+-- name: set_account
+-- Another key of the same account.
+UPDATE runs SET account = :account WHERE id = :id AND epoch = :epoch;
+
+-- name: set_name
+UPDATE runs SET name = :name WHERE id = :id;
+
 -- name: delete_run
 DELETE FROM runs WHERE id = :id;
 
@@ -226,10 +233,11 @@ WHERE s.run_id = :run_id AND s.no >= (SELECT COUNT(*) FROM parts WHERE run_id = 
 
 -- name: enqueued_tokens
 -- Estimated tokens of what is at work for an account and model, over all runs, and of what is already on its way there
--- in front of an attempt.
+-- in front of an attempt. Another run's batch whose time is over takes no room: nobody may have looked at it since.
 SELECT COALESCE(SUM(s.tokens), 0) AS tokens, COUNT(*) AS batches FROM attempts a
 JOIN shards s ON s.id = a.shard_id JOIN runs r ON r.id = a.run_id
 WHERE r.account = :account AND r.model = :model AND a.id <> :ahead_of
+    AND (a.run_id = :run_id OR COALESCE(a.expires_at, :now) >= :now)
     AND (a.state IN ({in_flight_states}) OR (a.run_id = :run_id AND a.id < :ahead_of AND a.state IN ('file_intent', 'uploaded')));
 
 -- name: wake_waiting

@@ -59,6 +59,12 @@ class Transaction:
     def set_run_limits(self, run_id: str, *, max_cost_usd: float | None, max_attempts: int) -> None:
         self._do("set_run_limits", id=run_id, max_cost_usd=max_cost_usd, max_attempts=max_attempts, epoch=self._epoch)
 
+    def set_account(self, run_id: str, account: str) -> None:
+        self._do("set_account", id=run_id, account=account, epoch=self._epoch)
+
+    def set_name(self, run_id: str, name: str) -> None:
+        self._do("set_name", id=run_id, name=name)
+
     def take_run(self, run_id: str, owner: str, lease_until: int) -> int:
         row = self._do("take_run", id=run_id, owner=owner, lease_until=lease_until).fetchone()
         return int(row[0])
