@@ -137,6 +137,7 @@ ODD_TYPES = {
     "interval": pa.array([(1, 2, 3)], pa.month_day_nano_interval()),
     "union": pa.UnionArray.from_dense(pa.array([0], pa.int8()), pa.array([0], pa.int32()), [pa.array([1])]),
     "empty struct": pa.array([{}], pa.struct([])),
+    "run ends": pa.RunEndEncodedArray.from_arrays([1], ["a"]),
 }
 
 
@@ -177,6 +178,26 @@ def test_a_cut_character_in_an_answer_does_not_keep_a_part_from_its_end(
     run = beside.run([{"text": "[[nono:say HERE]]", "more": {"n": 1}}], through=through)
     run.wait(timeout_s=PATIENT_S)
     assert answers(run) == ["\ufffd"]
+
+
+def test_parts_of_both_kinds_are_one_table(beside: Beside, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """pyarrow was installed while the run was under way."""
+    run = beside.run(texts(2), rows_per_part=1)
+    kinds = iter((False, True))
+    known: dict[str, bool] = {}
+    folder_of = table.part_path
+
+    def one_of_each(folder: Path, part_no: int) -> Path:
+        with_arrow = known.setdefault(str(part_no), next(kinds, True))
+        monkeypatch.setattr(table, "have_arrow", lambda: with_arrow)
+        return folder_of(folder, part_no)
+
+    for module in ("settle", "rounds", "run"):
+        monkeypatch.setattr(f"nono.runs.{module}.part_path", one_of_each)
+    run.wait(timeout_s=PATIENT_S)
+    assert {part.suffix for part in run.results().parts} == {".jsonl", ".parquet"}
+    run.export(tmp_path / "out.csv")
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
 
 
 def answers_changed(change: Callable[[bytes], bytes]) -> Callable[[Send], Send]:

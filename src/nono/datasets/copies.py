@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
@@ -34,8 +35,9 @@ class CopyFolder:
     """Where a copy lies: a folder that is given, or a temporary one that goes when nobody needs it any more."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="nono-", ignore_cleanup_errors=True)
-        self.path = folder or Path(self._temporary.name if self._temporary else "")
+        self.path = folder or Path(tempfile.mkdtemp(prefix="nono-"))
+        if folder is None:
+            weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 class CopiedRows(JsonLinesSource):
@@ -105,7 +107,10 @@ def _anew(pieces: list[Any], arrow: Any) -> Iterator[Any]:
     """Pieces as one batch, copied: what stands beside a piece in its buffers is not written along."""
     for batch in arrow.Table.from_batches(pieces).combine_chunks().to_batches():
         numbers = arrow.py_buffer(array("q", range(batch.num_rows)))
-        yield batch.take(arrow.Array.from_buffers(arrow.int64(), batch.num_rows, [None, numbers]))
+        try:
+            yield batch.take(arrow.Array.from_buffers(arrow.int64(), batch.num_rows, [None, numbers]))
+        except arrow.ArrowNotImplementedError:  # a type that few know
+            yield batch
 
 
 def copy_rows(rows: Iterable[Any], into: Path, name: str) -> Path:

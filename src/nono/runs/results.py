@@ -62,7 +62,7 @@ class Results:
         """The names of all columns, in order."""
         if all(part.suffix == ".parquet" for part in self.parts):
             return tuple(self.schema().names) if self.parts else ()
-        return tuple(dict.fromkeys(name for part in self.parts for row in _jsonl_rows(part) for name in row))
+        return tuple(dict.fromkeys(name for part in self.parts for name in _names(part)))
 
     def schema(self) -> Any:
         """One Arrow schema for all parts: where the types of a column differ, the wider one, or text."""
@@ -252,6 +252,13 @@ def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         for line in split_lines(file):
             yield decode(line)
+
+
+def _names(path: Path) -> Iterator[str]:
+    if path.suffix == ".parquet":
+        yield from _schema(path).names
+    else:
+        yield from (name for row in _jsonl_rows(path) for name in row)
 
 
 def _raw_rows(path: Path) -> Iterator[Any]:

@@ -57,7 +57,8 @@ def resolve(
     if not key:
         raise MissingKey(
             "no API key for Gemini",
-            hint="set GEMINI_API_KEY, or pass api_key=; the local server (`nono serve`) takes any text for a key",
+            hint="set GEMINI_API_KEY (`--env-file` reads one), or pass api_key=; "
+            "the local server (`nono serve`) takes any text for a key",
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise SettingsError(

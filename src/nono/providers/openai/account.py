@@ -36,7 +36,7 @@ def account_from_settings(
     if isinstance(key, str) and not key.strip():
         raise MissingKey(
             f"no API key for {service.name}",
-            hint=f"set {' or '.join(service.key_variables)}, or pass api_key=; "
+            hint=f"set {' or '.join(service.key_variables)} (`--env-file` reads one), or pass api_key=; "
             "the local server (`nono serve`) takes any text for a key",
         )
     scopes = {header: environment[name] for name, header in _HEADERS_FROM.items() if environment.get(name)}

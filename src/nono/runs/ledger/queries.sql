@@ -219,11 +219,10 @@ WHERE a.run_id = :run_id AND (a.state IN ({committed_states}) OR (a.state IN ({a
         SELECT 1 FROM shard_parts sp JOIN parts p ON p.run_id = a.run_id AND p.no = sp.part_no
         WHERE sp.shard_id = a.shard_id AND p.settled = 0)
     OR s.round > 1 AND EXISTS (
-        SELECT 1 FROM shards other JOIN attempts b ON b.shard_id = other.id
-        JOIN shard_parts theirs ON theirs.shard_id = other.id
-        JOIN shard_parts ours ON ours.part_no = theirs.part_no
-        WHERE ours.shard_id = a.shard_id AND other.run_id = a.run_id AND other.round = s.round
-            AND b.state NOT IN ({told_states})))));
+        SELECT 1 FROM shard_parts ours WHERE ours.shard_id = a.shard_id AND (s.round, ours.part_no) IN (
+            SELECT other.round, theirs.part_no FROM attempts b JOIN shards other ON other.id = b.shard_id
+            JOIN shard_parts theirs ON theirs.shard_id = other.id
+            WHERE b.run_id = :run_id AND b.state NOT IN ({told_states}))))));
 
 -- name: sent_again
 -- Requests of later rounds that may still bring an answer. Their shards come after those that the plan made, one a part.
