@@ -3,8 +3,8 @@
     python benchmarks/plan_settle.py [--rows 200000] [--repeats 3] [--texts reviews.csv]
 
 The loops do less: they check no id, no limit and no schema, keep no input columns, and the ones that read answers write
-nothing. Every measurement is a process of its own; times are processor seconds, those
-of its own processes included, medians of the repeats; memory is the first process's.
+nothing. Every measurement is a process of its own; times are processor seconds, those of its own processes included,
+medians of the repeats; memory is the first process's.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def retrying(flow: Flow[T], policy: RetryPolicy | None = None) -> Flow[T]:
                     break
                 assert isinstance(step, Call)
                 wait_s = pause_before_retry(step, outcome, error, attempt, policy)
-                if wait_s is None or (step.patience_s is not None and wait_s > step.patience_s):
+                if wait_s is None:
                     break
                 may_be_done |= step.method == "DELETE" and not isinstance(error, NotSent)
                 yield Pause(wait_s)
@@ -89,8 +89,8 @@ def pause_before_retry(
             return None
     elif not isinstance(error, TransportError):
         return None
-    pause_s = policy.draw(0.0, min(policy.cap_s, policy.first_s * 2**attempt))
-    return max(pause_s, hint_s or 0.0)
+    pause_s = max(policy.draw(0.0, min(policy.cap_s, policy.first_s * 2**attempt)), hint_s or 0.0)
+    return None if call.patience_s is not None and pause_s > call.patience_s else pause_s
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:

@@ -63,13 +63,7 @@ def copy_arrow(table: Any, into: Path) -> Path:
     """
     arrow = pyarrow(f"reading a {type(table).__name__}")
     try:
-        try:
-            reader = arrow.RecordBatchReader.from_stream(table)
-        except arrow.ArrowInvalid:
-            if hasattr(table, "columns"):
-                raise
-            name = getattr(table, "name", None) or TEXT_COLUMN
-            reader = arrow.table({str(name): arrow.chunked_array(table)}).to_reader()
+        reader = _reader(table, arrow)
     except (arrow.ArrowException, TypeError, ValueError) as error:
         said = "; ".join(map(str, error.args)) or type(error).__name__
         raise InputError(
@@ -82,6 +76,16 @@ def copy_arrow(table: Any, into: Path) -> Path:
         for batch in _evenly(reader, arrow):
             writer.write_batch(batch.replace_schema_metadata(None))
     return into
+
+
+def _reader(table: Any, arrow: Any) -> Any:
+    try:
+        return arrow.RecordBatchReader.from_stream(table)
+    except arrow.ArrowInvalid:
+        if hasattr(table, "columns"):
+            raise
+        name = getattr(table, "name", None) or TEXT_COLUMN
+        return arrow.table({str(name): arrow.chunked_array(table)}).to_reader()
 
 
 def _evenly(batches: Iterable[Any], arrow: Any) -> Iterator[Any]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from nono.errors import Forbidden, NotFound, SettingsError
 from nono.exchange import Account
-from nono.runs.bench import Bench, file_name
+from nono.runs.bench import Bench, run_prefix
 from nono.runs.events import Happened
 from nono.runs.ledger import AttemptRow, AttemptState
 from nono.runs.ledger.states import IN_FLIGHT
@@ -57,14 +57,8 @@ def _is_seen(bench: Bench, awaited: Sequence[AttemptRow]) -> bool:
 
 
 def _has_batch(bench: Bench, ids: set[str | None]) -> bool:
-    ours = file_name(bench.run.id, 0, 0).removesuffix("0-0")
-    cursor: str | None = None
-    while True:
-        page, cursor = bench.perform(bench.provider.list_page(cursor))
-        if any(batch.id in ids or (batch.tag or "").startswith(ours) for batch in page):
-            return True
-        if cursor is None:
-            return False
+    ours = run_prefix(bench.run.id)
+    return any(batch.id in ids or (batch.tag or "").startswith(ours) for page in bench.batch_pages() for batch in page)
 
 
 def _has_file(bench: Bench, awaited: Sequence[AttemptRow]) -> bool:

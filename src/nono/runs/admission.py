@@ -51,7 +51,7 @@ def decide(bench: Bench, attempt: AttemptRow, shard: ShardRow) -> Wait | Stop | 
             f"the next batch (at most ~{dollars(shard.cost_usd or 0.0)}) would pass --max-cost "
             f"{dollars(settings.max_cost_usd or 0.0)}: {dollars(spent_or_under_way_usd(bench))} is spent or under way",
         )
-    tokens, batches = ledger.enqueued(run.account, run.model, ahead_of=attempt, now=bench.now())
+    tokens, batches = bench.enqueued(attempt)
     limit = _token_limit(bench)
     if batches == 0:
         if limit is not None and shard.tokens > limit and shard.requests > 1:

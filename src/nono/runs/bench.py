@@ -166,13 +166,31 @@ class Bench:
     def shard(self, attempt: AttemptRow) -> ShardRow:
         return self.ledger.shard(attempt.shard_id)
 
+    def batch_pages(self) -> Iterator[list[RemoteBatch]]:
+        """The provider's batches, newest first; a page is asked for when it is wanted."""
+        cursor: str | None = None
+        while True:
+            page, cursor = self.perform(self.provider.list_page(cursor))
+            yield page
+            if cursor is None:
+                return
+
+    def enqueued(self, ahead_of: AttemptRow) -> tuple[int, int]:
+        """`Ledger.enqueued` for the run's account and model."""
+        return self.ledger.enqueued(self.run.account, self.run.model, ahead_of=ahead_of, now=self.now())
+
     def file_name(self, attempt: AttemptRow, shard: ShardRow) -> str:
         """The input file's name at the provider and the folder of the answers: opaque, unique, up to 40 characters."""
         return file_name(self.run.id, shard.no, attempt.no)
 
 
+def run_prefix(run_id: str) -> str:
+    """What every file name and tag of a run begins with."""
+    return f"nono-{run_id}-"
+
+
 def file_name(run_id: str, shard_no: int, attempt_no: int) -> str:
-    return f"nono-{run_id}-{shard_no}-{attempt_no}"
+    return f"{run_prefix(run_id)}{shard_no}-{attempt_no}"
 
 
 def tag(run_id: str, shard_no: int, attempt_no: int, create_no: int) -> str:

@@ -14,8 +14,7 @@ from nono.model import RemoteBatch
 from nono.providers import Provider, provider_named
 from nono.retry import retrying
 from nono.runs.clock import SystemClock
-from nono.runs.ledger import RunState
-from nono.runs.ledger.states import ANSWERED, MAY_COST
+from nono.runs.ledger.states import ANSWERED, MAY_COST, OVER
 from nono.runs.owner import Ownership
 from nono.runs.workspace import Workspace
 
@@ -40,7 +39,7 @@ def collect(workspace: Workspace) -> int:
             # the ledger is another one, perhaps from a backup.
             if time.time() - folder.stat().st_mtime > ABANDONED_AFTER_S and not _has_answers(folder):
                 freed += _remove(folder)
-        elif run.state in (RunState.FINISHED, RunState.CANCELLED):
+        elif run.state in OVER:
             totals = workspace.ledger.totals(run.id)
             if totals.succeeded == totals.row_count:
                 freed += sum(_remove(folder / name) for name in SPARE)

@@ -12,7 +12,7 @@ from pathlib import Path
 from nono.errors import Forbidden, NoDestination, NonoError, NotFound
 from nono.jsonl import BadLine, split_lines
 from nono.model import Outcome, Phase, RemoteBatch
-from nono.runs.bench import Bench, backoff_s, file_name, postpone, tag
+from nono.runs.bench import Bench, backoff_s, postpone, run_prefix, tag
 from nono.runs.events import Happened
 from nono.runs.ledger import AttemptRow, AttemptState
 from nono.runs.ledger.states import FINAL
@@ -39,11 +39,9 @@ def poll(bench: Bench) -> None:
     waiting = {attempt.batch_id: attempt for attempt in bench.ledger.attempts_at_work(bench.run.id)}
     if not waiting:
         return
-    cursor: str | None = None
     unseen = dict(waiting)
     bench.refused.clear()
-    while unseen:
-        page, cursor = bench.perform(bench.provider.list_page(cursor))
+    for page in bench.batch_pages():
         bench.refused.update(batch.id for batch in page if batch.backpressure and batch.id in unseen)
         for batch in page:
             attempt = unseen.pop(batch.id, None)
@@ -51,7 +49,7 @@ def poll(bench: Bench) -> None:
                 see(bench, attempt, batch)
             elif batch.id not in waiting:
                 _sweep(bench, batch)
-        if cursor is None:
+        if not unseen:
             break
     for attempt in unseen.values():
         check(bench, attempt)
@@ -121,7 +119,7 @@ def _refused_for_room(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> 
 
 def _make_room(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None:
     shard = bench.shard(attempt)
-    _, others = bench.ledger.enqueued(bench.run.account, bench.run.model, ahead_of=attempt, now=bench.now())
+    _, others = bench.enqueued(attempt)
     limit = batch.backpressure_limit_tokens
     if limit is not None:
         with bench.commit() as commit:
@@ -160,8 +158,8 @@ def _make_room(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None:
 
 def _sweep(bench: Bench, batch: RemoteBatch) -> None:
     """Cancel a batch that carries a tag of this run although the attempt has another batch, or was given up."""
-    prefix = file_name(bench.run.id, 0, 0)[: -len("0-0")]
-    if batch.tag is None or not batch.tag.startswith(prefix) or batch.phase.ended or batch.phase is Phase.CANCELLING:
+    ours = (batch.tag or "").startswith(run_prefix(bench.run.id))
+    if not ours or batch.phase.ended or batch.phase is Phase.CANCELLING:
         return
     for attempt in bench.ledger.attempts(bench.run.id):
         if attempt.tag == batch.tag and attempt.batch_id != batch.id:
@@ -175,7 +173,8 @@ def fetch(bench: Bench, attempt: AttemptRow) -> None:
     """ended → fetched: every answer file is on disk, whole."""
     assert attempt.batch_id is not None
     shard = bench.shard(attempt)
-    into = bench.folder.answers(bench.file_name(attempt, shard))
+    name = bench.file_name(attempt, shard)
+    into = bench.folder.answers(name)
     try:
         batch = bench.seen.get(attempt.batch_id) or bench.perform(bench.provider.get(attempt.batch_id))
         if not batch.phase.ended:
@@ -198,9 +197,11 @@ def fetch(bench: Bench, attempt: AttemptRow) -> None:
             )
     except (NotFound, Forbidden, NoDestination) as error:
         # What came short before is more than nothing.
-        if attempt.tries >= LATE_OUTPUT_TRIES and (files := _brought_back(into)):
-            _fetched(bench, attempt, files)
-            return
+        if attempt.tries >= LATE_OUTPUT_TRIES:
+            _bring_back(into)
+            if files := bench.folder.answer_files(name):
+                _fetched(bench, attempt, files)
+                return
         # A proxy that lets nothing through says nothing about the answers.
         shut_out = isinstance(error, Forbidden) and is_somebody_elses(error)
         if attempt.tries < (bench.settings.patience if shut_out else LATE_OUTPUT_TRIES):
@@ -214,7 +215,8 @@ def fetch(bench: Bench, attempt: AttemptRow) -> None:
     except NonoError as error:
         postpone(bench, attempt, "fetch", error)
         return
-    _fetched(bench, attempt, _brought_back(into) or files)
+    _bring_back(into)
+    _fetched(bench, attempt, bench.folder.answer_files(name) or files)
 
 
 def _fetched(bench: Bench, attempt: AttemptRow, files: list[Path]) -> None:
@@ -232,15 +234,14 @@ def _put_aside(file: Path) -> None:
         file.replace(aside)
 
 
-def _brought_back(into: Path) -> list[Path]:
-    """The answer files of an attempt, each as long as it ever came; what is short of that goes."""
+def _bring_back(into: Path) -> None:
+    """Let each answer file of an attempt be as long as it ever came; what is short of that goes."""
     for aside in sorted(into.glob("*.short.part")):
         file = aside.with_name(aside.name.removesuffix(".short.part"))
         if file.exists() and file.stat().st_size >= aside.stat().st_size:
             aside.unlink()
         else:
             aside.replace(file)
-    return sorted(file for file in into.iterdir() if file.suffix != ".part")
 
 
 def _is_short(bench: Bench, batch: RemoteBatch, files: list[Path]) -> bool:

@@ -77,16 +77,13 @@ def find_batches(bench: Bench, attempt: AttemptRow) -> list[RemoteBatch]:
     All pages, never a time window: clocks differ, and a batch that is overlooked is paid twice.
     """
     found: dict[str, RemoteBatch] = {}
-    cursor: str | None = None
-    while True:
-        page, cursor = bench.perform(bench.provider.list_page(cursor))
+    for page in bench.batch_pages():
         for batch in page:
             # A file outlives a batch that was refused for want of room: that one was this attempt's before.
             by_file = batch.tag is None and batch.input_file_id == attempt.file_id and not batch.backpressure
             if batch.tag == attempt.tag or by_file:
                 found[batch.id] = batch
-        if cursor is None:
-            return list(found.values())
+    return list(found.values())
 
 
 def cancel_double(bench: Bench, attempt: AttemptRow, batch: RemoteBatch) -> None:

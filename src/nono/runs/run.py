@@ -18,7 +18,7 @@ from nono.runs.events import Event
 from nono.runs.failures import RETRY_OUTCOMES, ErrorGroup, group_errors
 from nono.runs.folder import RunFolder
 from nono.runs.ledger import AttemptRow, AttemptState, Ledger, RunRow, RunState
-from nono.runs.ledger.states import FINAL
+from nono.runs.ledger.states import FINAL, OVER
 from nono.runs.media import save_media
 from nono.runs.owner import RunOwned
 from nono.runs.resolving import resolve as decide
@@ -273,7 +273,7 @@ class Run:
         If another process works on the run, it is asked to cancel. Otherwise this one does, and waits for the batches
         to end.
         """
-        if self.row.state in (RunState.FINISHED, RunState.CANCELLED):
+        if self.row.state in OVER:
             return self.status
         with self.ledger.transaction() as work:
             work.set_wish(self.id, "cancel")

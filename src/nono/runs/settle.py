@@ -41,7 +41,6 @@ def settle(
     full_price: Price | None = None,
     reask: int = 0,
     into: Path | None = None,
-    as_text: bool = False,
 ) -> PartSummary:
     """Write the results of a part into the folder `results`: one row per input row, in order, whole or not at all.
 
@@ -58,46 +57,36 @@ def settle(
     shape = Shape(task.schema) if task.schema is not None and task.kind == "chat" else None
     parsed = shape.columns if shape else _OTHER_COLUMNS.get(task.kind, ())
     layout = Layout(columns, parsed, id_column=id_column)
-    borrowed = Borrowed(
-        read_borrowed(rows, part.no), part.no, results, [column.name for column in layout.result_columns]
-    )
-    source = kept_rows(rows, part.no)
-    reused = Reused(rows, part.no, part.row_count)
-    ids = _ids(source, id_column, part, borrowed, reused)
-    tally = Tally(part, price, full_price)
-    reader = IdReader(provider.id_key, provider.id_mark)
-    joined = [join(one, ids, part.row_count, reader, provider.decode, tally.oddities) for one in attempts]
-    settled = Outcomes(task.kind, layout, shape, provider.decode, joined, tally, borrowed, reused, id_column, reask)
     path = part_path(results, part.no)
     path = path if into is None else into / path.name
-    try:
-        with open_part(path, layout, as_text=as_text) as table:
-            for batch in _cut(source.batches(), _rows_at_once(part, attempts)):
-                table.write(batch, settled.columns(batch, part.first_row))
+
+    def write(*, as_text: bool) -> PartSummary:
+        own = [column.name for column in layout.result_columns]
+        borrowed = Borrowed(read_borrowed(rows, part.no), part.no, results, own)
+        source = kept_rows(rows, part.no)
+        reused = Reused(rows, part.no, part.row_count)
+        ids = _ids(source, id_column, part, borrowed, reused)
+        tally = Tally(part, price, full_price)
+        reader = IdReader(provider.id_key, provider.id_mark)
+        joined = [join(one, ids, part.row_count, reader, provider.decode, tally.oddities) for one in attempts]
+        settled = Outcomes(task.kind, layout, shape, provider.decode, joined, tally, borrowed, reused, id_column, reask)
+        try:
+            with open_part(path, layout, as_text=as_text) as table:
+                for batch in _cut(source.batches(), _rows_at_once(part, attempts)):
+                    table.write(batch, settled.columns(batch, part.first_row))
+        finally:
+            for one in joined:
+                one.close()
+            reused.close()
         return tally.summary(path)
+
+    try:
+        return write(as_text=False)
     except Exception as error:
-        if as_text or not _is_arrows(error):
+        if not _is_arrows(error):
             raise
-    finally:
-        for one in joined:
-            one.close()
-        reused.close()
     # What the data set has there, Parquet has not: what was paid for is not lost for that.
-    return settle(
-        part,
-        attempts,
-        provider=provider,
-        task=task,
-        columns=columns,
-        id_column=id_column,
-        rows=rows,
-        results=results,
-        price=price,
-        full_price=full_price,
-        reask=reask,
-        into=into,
-        as_text=True,
-    )
+    return write(as_text=True)
 
 
 def _rows_at_once(part: PlannedPart, attempts: Sequence[Answers]) -> int:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nono.runs.ledger import AttemptState, Ledger, Pace, RunState, Totals
+from nono.runs.ledger.states import OVER
 
 # The states of attempts in a person's words, in the order of their life.
 WORDS: dict[str, frozenset[AttemptState]] = {
@@ -63,7 +64,7 @@ class RunStatus:
     @property
     def over(self) -> bool:
         """Nothing more will happen by itself."""
-        return self.state in (RunState.FINISHED, RunState.CANCELLED)
+        return self.state in OVER
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

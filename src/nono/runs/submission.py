@@ -158,7 +158,7 @@ def _halve_if_alone(bench: Bench, attempt: AttemptRow) -> None:
     """A 429 that does not pass although nothing of ours is at work may mean that the shard is too large by itself."""
     shard = bench.shard(attempt)
     with bench.admission:
-        _, others = bench.ledger.enqueued(bench.run.account, bench.run.model, ahead_of=attempt, now=bench.now())
+        _, others = bench.enqueued(attempt)
         if others == 0 and shard.requests > 1 and shard.tokens > SMALLEST_LIMIT_TOKENS:
             split_shard(bench, attempt, shard, None)
 

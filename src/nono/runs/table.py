@@ -206,15 +206,15 @@ def _texts(array: Any) -> Any:
     try:
         return array.cast(pa.string())
     except pa.ArrowException:
-        return ARRAYS["text"]([None if one is None else clean(one) for one in map(_said, array)])
+        return ARRAYS["text"](list(map(_said, array)))
 
 
 def _said(value: Any) -> str | None:
     try:
-        found = value.as_py()
+        text: str | None = _fitting("text", value.as_py())
     except (OverflowError, ValueError):
         return str(getattr(value, "value", value.type))
-    return None if found is None else found if isinstance(found, str) else json_text(found)
+    return text
 
 
 def plain(values: Iterable[Any]) -> list[Any]:

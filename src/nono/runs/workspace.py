@@ -9,14 +9,14 @@ from typing import Literal
 
 from nono.errors import InputError
 from nono.runs.folder import RunFolder, private_folder, run_folder, workspace
-from nono.runs.ledger import Ledger, RunRow, RunState
+from nono.runs.ledger import Ledger, RunRow
+from nono.runs.ledger.states import OVER
 
 # Lower-case letters and digits that cannot be mistaken for one another when read aloud.
 _ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 _ID_LENGTH = 10
 LEDGER = "ledger.db"
 LONGEST_NAME = 100
-OVER = (RunState.FINISHED, RunState.CANCELLED)
 Purpose = Literal["read", "steer", "delete"]
 
 

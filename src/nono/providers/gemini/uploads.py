@@ -19,6 +19,7 @@ from nono.errors import Conflict, Forbidden, InputError, NotFound, TransportErro
 from nono.exchange import Call, FileSlice, Flow, Pause, Reply, Work
 from nono.facts import read_facts
 from nono.providers.gemini.flows import file_path
+from nono.providers.gemini.paging import all_items
 from nono.providers.gemini.status import raise_for
 from nono.providers.gemini.wire import File, parse_file
 from nono.retry import TRANSIENT_STATUSES, RetryPolicy, pause_before_retry
@@ -186,17 +187,9 @@ def find_file(name: str) -> Flow[File | None]:
 
 def list_files() -> Flow[list[File]]:
     """Every uploaded file that is still kept."""
-    found: list[File] = []
-    token = ""
-    while True:
-        params: dict[str, str | int] = {"pageSize": FACTS.number("limits.page_size")}
-        if token:
-            params["pageToken"] = token
-        page = raise_for((yield Call("GET", "/{version}/files", params=params)), "listing files").json()
-        found += map(parse_file, page.get("files") or [])
-        before, token = token, page.get("nextPageToken") or ""
-        if token in ("", before):
-            return found
+    call = Call("GET", "/{version}/files", params={"pageSize": FACTS.number("limits.page_size")})
+    found = yield from all_items(call, "files", lambda reply: raise_for(reply, "listing files").json())
+    return list(map(parse_file, found))
 
 
 def delete_file(name: str) -> Flow[bool]:

@@ -18,6 +18,7 @@ from nono.download import download
 from nono.errors import InputError, NotFound, TransportError, UnreadableAnswer
 from nono.exchange import Call, FileSlice, Flow, Pause, Reply
 from nono.facts import read_facts
+from nono.providers.gemini.paging import all_items
 from nono.providers.gemini.wire import File, parse_time
 from nono.providers.vertex.status import raise_for
 from nono.retry import RetryPolicy, pause_before_retry
@@ -89,18 +90,9 @@ class Bucket:
     def list(self, prefix: str) -> Flow[list[File]]:
         """Every object whose address begins with `prefix`, by name."""
         bucket, name = split_uri(prefix, folder=True)
-        found: list[File] = []
-        token = ""
-        while True:
-            params: dict[str, str | int] = {"prefix": name, "maxResults": _PAGE}
-            if token:
-                params["pageToken"] = token
-            reply = yield Call("GET", f"{self.url}/storage/v1/b/{bucket}/o", params=params)
-            page = raise_for(reply, f"listing {prefix}").json()
-            found += map(_file, page.get("items") or [])
-            before, token = token, page.get("nextPageToken") or ""
-            if token in ("", before):
-                return found
+        call = Call("GET", f"{self.url}/storage/v1/b/{bucket}/o", params={"prefix": name, "maxResults": _PAGE})
+        found = yield from all_items(call, "items", lambda reply: raise_for(reply, f"listing {prefix}").json())
+        return [_file(item) for item in found]
 
     def fetch(self, file: File, path: Path) -> Flow[Path]:
         """Download an object to `path`: whole or not at all, resumed where it broke."""

@@ -115,7 +115,7 @@ def parse_job_page(answer: Any) -> JobPage:
 
 def remote_batch(job: Job) -> RemoteBatch:
     """A job in the engine's terms. The tag is the display name; an answer "file" is the folder of its answers."""
-    folder = _mapping(_mapping(job.raw).get("outputInfo")).get("gcsOutputDirectory")
+    named = named_destination(job.raw)
     stats = job.completion_stats
     sources = (job.src.gcs_uri if job.src else None) or ()
     return RemoteBatch(
@@ -124,7 +124,7 @@ def remote_batch(job: Job) -> RemoteBatch:
         phase=job.phase,
         tag=job.display_name,
         input_file_id=sources[0] if len(sources) == 1 else None,
-        answer_files=(str(folder),) if folder else (),
+        answer_files=(named.gcs_uri,) if named and named.gcs_uri else (),
         counts=Counts(stats.total_count, stats.success_count, stats.failure_count) if stats else None,
         created_at=job.create_time,
         ended_at=job.end_time or (job.update_time if job.complete else None),

@@ -191,8 +191,7 @@ class Ledger:
     def enqueued(self, account: str, model: str, *, ahead_of: AttemptRow, now: int) -> tuple[int, int]:
         """Estimated tokens and number of batches that are at work for an account and model, or will be before
         `ahead_of`."""
-        values = {"account": account, "model": model, "ahead_of": ahead_of.id, "run_id": ahead_of.run_id}
-        values["now"] = now
+        values = {"account": account, "model": model, "ahead_of": ahead_of.id, "run_id": ahead_of.run_id, "now": now}
         with self._lock, translated(self.path):
             row = self._db.execute(statements()["enqueued_tokens"], values).fetchone()
         return row["tokens"], row["batches"]

@@ -92,6 +92,8 @@ ANSWERED = frozenset({_A.VERIFIED, _A.CLEANED, _A.SETTLED})
 TOLD = FINAL | {_A.VERIFIED}
 
 _R = RunState
+# Nothing more will happen to a run by itself.
+OVER = frozenset({_R.FINISHED, _R.CANCELLED})
 RUN_MOVES: Mapping[RunState, tuple[RunState, ...]] = {
     _R.RUNNING: (_R.CANCELLING, _R.STOPPED, _R.FINISHED),
     _R.CANCELLING: (_R.STOPPED, _R.CANCELLED),
