@@ -263,6 +263,13 @@ def test_a_cancelled_run_lends_its_answers_to_the_next_one(beside: Beside) -> No
     assert 0 < again.status.reused == done
 
 
+def test_a_cancelled_run_whose_folder_is_gone_does_not_stand_in_the_way(beside: Beside) -> None:
+    cancelled = beside.run(texts(1))
+    cancelled.cancel()
+    cancelled.folder.remove()
+    assert beside.run(texts(1)).wait(timeout_s=PATIENT_S).succeeded == 1
+
+
 class Broke(SimulatedModel):
     """An account that is empty until somebody fills it."""
 

@@ -89,10 +89,11 @@ def run(
     if known is not None:
         return _found_again(workspace, known, name, api_key, spec)
     if not new and not reuse:
-        # What a cancelled run has answered is paid for.
-        reuse = [
-            run.id for run in workspace.runs() if run.fingerprint == fingerprint and run.state is RunState.CANCELLED
+        # What a cancelled run has answered is paid for; where its folder is gone, there is nothing to have.
+        cancelled = [
+            one for one in workspace.runs() if one.fingerprint == fingerprint and one.state is RunState.CANCELLED
         ]
+        reuse = [one.id for one in cancelled if workspace.folder(one.id).task_file.exists()]
     run_id = new_run_id()
     folder = workspace.folder(run_id)
     try:
